@@ -1,0 +1,105 @@
+//! Choosing among the compiled backends by name, in one place.
+
+use burn::tensor::{Device, DeviceType};
+
+use crate::LoraError;
+
+/// The backends compiled into this build, the fastest first.
+fn compiled() -> Vec<(&'static str, DeviceType)> {
+    vec![
+        #[cfg(feature = "cuda")]
+        ("cuda", DeviceType::Cuda),
+        #[cfg(feature = "rocm")]
+        ("rocm", DeviceType::Rocm),
+        #[cfg(feature = "metal")]
+        ("metal", DeviceType::Metal),
+        #[cfg(feature = "vulkan")]
+        ("vulkan", DeviceType::Vulkan),
+        #[cfg(feature = "wgpu")]
+        ("wgpu", DeviceType::Wgpu),
+        #[cfg(feature = "flex")]
+        ("flex", DeviceType::Flex),
+        #[cfg(feature = "ndarray")]
+        ("ndarray", DeviceType::NdArray),
+    ]
+}
+
+/// The names of the compiled backends, the fastest first: what [`device`] accepts.
+pub fn compiled_backends() -> Vec<&'static str> {
+    compiled().into_iter().map(|(name, _)| name).collect()
+}
+
+/// The device called `name`: a compiled backend (`flex`, `cuda`, …), optionally with the index of
+/// one of its devices (`cuda:1`).
+///
+/// # Errors
+///
+/// [`LoraError::Device`] if the backend is not compiled in, or the machine has no such device.
+pub fn device(name: &str) -> Result<Device, LoraError> {
+    let error = |message: String| LoraError::Device {
+        device: name.to_string(),
+        message,
+    };
+    let (backend, index) = match name.split_once(':') {
+        None => (name, 0),
+        Some((backend, index)) => match index.parse::<usize>() {
+            Ok(index) => (backend, index),
+            Err(_) => return Err(error(format!("{index:?} is not a device number"))),
+        },
+    };
+    let Some((_, kind)) = compiled().into_iter().find(|(known, _)| *known == backend) else {
+        let known = compiled_backends().join(", ");
+        return Err(error(format!(
+            "not compiled in (this build has {known}); build with `--features {backend}`"
+        )));
+    };
+    let devices = Device::enumerate(kind).into_vec();
+    let count = devices.len();
+    devices.into_iter().nth(index).ok_or_else(|| {
+        error(format!(
+            "this machine has {count} such device(s), numbered from 0"
+        ))
+    })
+}
+
+/// The fastest compiled backend that this machine has a device for, with its name.
+///
+/// # Errors
+///
+/// [`LoraError::Device`] if no compiled backend has a device here.
+pub fn best_device() -> Result<(&'static str, Device), LoraError> {
+    for (name, kind) in compiled() {
+        if let Some(device) = Device::enumerate(kind).into_vec().into_iter().next() {
+            return Ok((name, device));
+        }
+    }
+    Err(LoraError::Device {
+        device: compiled_backends().join(", "),
+        message: "no compiled backend finds a device on this machine; build with `--features flex`"
+            .to_string(),
+    })
+}
+
+/// Burn's default device, for examples and tests.
+pub fn default_device() -> Device {
+    Device::default()
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_indices() {
+        assert_eq!(device("flex").unwrap(), Device::flex());
+        assert_eq!(device("flex:0").unwrap(), Device::flex());
+        let message = |name| device(name).unwrap_err().to_string();
+        assert!(
+            message("flex:7").contains("1 such device"),
+            "{}",
+            message("flex:7")
+        );
+        assert!(message("flex:x").contains("\"x\" is not a device number"));
+        assert!(message("tpu").contains("--features tpu"));
+    }
+}

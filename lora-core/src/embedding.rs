@@ -1,0 +1,82 @@
+//! The drop-in for [`burn::nn::Embedding`] that computes an attached adapter in factored form.
+
+use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::{Embedding, EmbeddingConfig};
+use burn::tensor::module::embedding;
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::LoraAdapter;
+
+/// An embedding table that knows about [`LoraAdapter`]s.
+///
+/// With an adapter the output is `W[ids] + scaling·A[ids]·B`: only the rows that occur are
+/// touched, the table `W + scaling·A·B` is never formed.
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct LoraEmbedding {
+    /// The table, `[n_embedding, d_model]`; an adapter is attached to this parameter.
+    pub weight: Param<Tensor<2>>,
+}
+
+/// Creates a [`LoraEmbedding`].
+#[derive(burn::config::Config, Debug)]
+pub struct LoraEmbeddingConfig {
+    /// The number of vectors.
+    pub n_embedding: usize,
+    /// The size of each vector.
+    pub d_model: usize,
+}
+
+impl LoraEmbeddingConfig {
+    /// A table without adapter, initialised as [`EmbeddingConfig`] does.
+    pub fn init(&self, device: &Device) -> LoraEmbedding {
+        EmbeddingConfig::new(self.n_embedding, self.d_model)
+            .init(device)
+            .into()
+    }
+}
+
+impl From<Embedding> for LoraEmbedding {
+    fn from(embedding: Embedding) -> Self {
+        Self {
+            weight: embedding.weight,
+        }
+    }
+}
+
+impl LoraEmbedding {
+    /// Looks vectors up.
+    ///
+    /// # Shapes
+    ///
+    /// - `ids`: `[batch, sequence]`, each below `n_embedding`
+    /// - output: `[batch, sequence, d_model]`
+    pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let Some(adapter) = self.weight.reparameterization::<LoraAdapter>() else {
+            return embedding(self.weight.val(), ids);
+        };
+        let [batch, sequence] = ids.dims();
+        let narrow = embedding(adapter.a.val(), ids.clone())
+            .reshape([batch * sequence, adapter.rank()])
+            .mul_scalar(adapter.scaling);
+        let base = embedding(self.weight.base(), ids);
+        let shape = base.shape();
+        base + narrow.matmul(adapter.b.val()).reshape(shape)
+    }
+}
+
+impl ModuleDisplay for LoraEmbedding {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let [n_embedding, d_model] = self.weight.lazy_shape().dims();
+        content
+            .add("n_embedding", &n_embedding)
+            .add("d_model", &d_model)
+            .optional()
+    }
+}

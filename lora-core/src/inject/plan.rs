@@ -1,0 +1,333 @@
+//! Deciding, before anything is touched, which modules get adapters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use burn::module::Module;
+
+use crate::config::{Matcher, ModulePattern, TargetModules};
+use crate::state::{ParameterInfo, parameters};
+use crate::{LoraConfig, LoraError};
+
+/// How an adapter on a weight starts out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WeightKind {
+    Linear,
+    Embedding,
+}
+
+/// What an injection does: for each target pattern, the modules it matched.
+///
+/// Its `Display` is that list, one pattern a line.
+#[derive(Debug, Clone)]
+pub struct InjectionPlan {
+    /// Each entry of `target_modules` with the paths of the modules it matched.
+    pub patterns: Vec<(String, Vec<String>)>,
+    /// The paths of the modules that are trained in full.
+    pub saved_modules: Vec<String>,
+    /// Settings that work but are likely not meant.
+    pub warnings: Vec<String>,
+    weights: BTreeMap<String, WeightKind>,
+    saved_parameters: BTreeSet<String>,
+    /// Patterns that matched only modules which are excluded or trained in full: PEFT writes
+    /// `all-linear` out with the head in the list.
+    covered: BTreeSet<String>,
+    candidates: Vec<String>,
+}
+
+impl InjectionPlan {
+    pub(super) fn new<M: Module>(config: &LoraConfig, module: &M) -> Result<Self, LoraError> {
+        config.validate()?;
+        let parameters = parameters(module);
+        if let Some(factor) = parameters.iter().find(|p| p.adapter) {
+            let module = factor
+                .path
+                .split(".weight.")
+                .next()
+                .unwrap_or_default()
+                .to_string();
+            return Err(LoraError::AlreadyInjected { module });
+        }
+        let candidates: Vec<String> = parameters
+            .iter()
+            .filter(|p| is_weight(p))
+            .map(|p| p.module().to_string())
+            .collect();
+        let Some(targets) = &config.target_modules else {
+            return Err(LoraError::NoTargetModules {
+                nearest: few(candidates),
+            });
+        };
+
+        let saved_names = config.saved_module_names();
+        let saved_modules = saved_modules(&parameters, &saved_names);
+        check_saved_names(config, &saved_modules, &candidates)?;
+        let is_saved = |path: &str| saved_modules.iter().any(|saved| is_below(path, saved));
+
+        let targets = expand(targets, config, &parameters, &saved_names);
+        let matcher = Matcher::new(&targets, "target_modules")?;
+        let excluded = match &config.exclude_modules {
+            Some(pattern) => Some(Matcher::new(pattern, "exclude_modules")?),
+            None => None,
+        };
+        let mut patterns: Vec<(String, Vec<String>)> = matcher
+            .entries()
+            .map(|text| (text.to_string(), Vec::new()))
+            .collect();
+        let mut weights = BTreeMap::new();
+        let mut warnings = Vec::new();
+        let mut covered = BTreeSet::new();
+        for path in module_paths(&parameters) {
+            let skipped = excluded.as_ref().is_some_and(|e| e.matches(&path)) || is_saved(&path);
+            let hits = matcher.matching(&path);
+            if skipped {
+                covered.extend(hits.into_iter().map(|hit| patterns[hit].0.clone()));
+                continue;
+            }
+            if hits.is_empty() {
+                continue;
+            }
+            let weight = adaptable(&parameters, &path, config)?;
+            let smallest = weight.shape.iter().copied().min().unwrap_or_default();
+            if config.r > smallest {
+                warnings.push(format!(
+                    "`r` = {} is above the smaller dimension of {path}, {smallest}: \
+                     a full-rank update of it needs no more than that",
+                    config.r
+                ));
+            }
+            let kind = match weight.is_embedding() {
+                true => WeightKind::Embedding,
+                false => WeightKind::Linear,
+            };
+            weights.insert(weight.path.clone(), kind);
+            for hit in hits {
+                patterns[hit].1.push(path.clone());
+            }
+        }
+        let saved_parameters = parameters
+            .iter()
+            .filter(|p| is_saved(p.module()))
+            .map(|p| p.path.clone())
+            .collect();
+        Ok(Self {
+            patterns,
+            saved_modules,
+            warnings,
+            weights,
+            saved_parameters,
+            covered,
+            candidates,
+        })
+    }
+
+    /// Fails for the first pattern that matched nothing.
+    pub(super) fn require_every_pattern(&self) -> Result<(), LoraError> {
+        let missed = |(pattern, modules): &&(String, Vec<String>)| {
+            modules.is_empty() && !self.covered.contains(pattern)
+        };
+        match self.patterns.iter().find(missed) {
+            Some((pattern, _)) => Err(self.nothing_matched(pattern)),
+            None => self.require_any_pattern(),
+        }
+    }
+
+    /// Fails if no pattern matched anything.
+    pub(super) fn require_any_pattern(&self) -> Result<(), LoraError> {
+        if self.weights.is_empty() {
+            let all: Vec<_> = self
+                .patterns
+                .iter()
+                .map(|(text, _)| text.as_str())
+                .collect();
+            return Err(self.nothing_matched(&all.join(", ")));
+        }
+        Ok(())
+    }
+
+    fn nothing_matched(&self, pattern: &str) -> LoraError {
+        LoraError::NothingMatched {
+            field: "target_modules",
+            pattern: pattern.to_string(),
+            nearest: nearest(pattern, &self.candidates),
+        }
+    }
+
+    pub(super) fn trains_in_full(&self, path: &str) -> bool {
+        self.saved_parameters.contains(path)
+    }
+
+    pub(super) fn weight_kind(&self, path: &str) -> Option<WeightKind> {
+        self.weights.get(path).copied()
+    }
+
+    /// The number of weights that get an adapter.
+    pub fn adapter_count(&self) -> usize {
+        self.weights.len()
+    }
+}
+
+impl fmt::Display for InjectionPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoRA on {} weights", self.weights.len())?;
+        for (pattern, modules) in &self.patterns {
+            write!(f, "\n  {pattern}: {}", summary(modules))?;
+        }
+        if !self.saved_modules.is_empty() {
+            write!(f, "\n  trained in full: {}", self.saved_modules.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+fn summary(modules: &[String]) -> String {
+    match modules {
+        [] => "nothing".to_string(),
+        [one] => one.clone(),
+        [first, .., last] => format!("{} modules, {first} … {last}", modules.len()),
+    }
+}
+
+fn is_weight(parameter: &ParameterInfo) -> bool {
+    parameter.shape.len() == 2 && parameter.name.rsplit('.').next() == Some("weight")
+}
+
+fn is_below(path: &str, module: &str) -> bool {
+    path.strip_prefix(module)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The paths of all modules that own parameters, directly or below them, in the module's order.
+fn module_paths(parameters: &[ParameterInfo]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut paths = Vec::new();
+    for parameter in parameters {
+        let module = parameter.module();
+        let ends = module
+            .match_indices('.')
+            .map(|(i, _)| i)
+            .chain([module.len()]);
+        for path in ends
+            .map(|end| &module[..end])
+            .filter(|path| !path.is_empty())
+        {
+            if seen.insert(path) {
+                paths.push(path.to_string());
+            }
+        }
+    }
+    paths
+}
+
+/// The modules that `modules_to_save` means: PEFT's rule is that the path ends in the name.
+fn saved_modules(parameters: &[ParameterInfo], names: &[String]) -> Vec<String> {
+    let mut saved: Vec<String> = Vec::new();
+    for path in module_paths(parameters) {
+        let named = names.iter().any(|name| path.ends_with(name.as_str()));
+        if named && !saved.iter().any(|outer| is_below(&path, outer)) {
+            saved.push(path);
+        }
+    }
+    saved
+}
+
+/// A name in `modules_to_save` that means nothing is an error, unless PEFT would have added it for
+/// the task: it writes `classifier` and `score` for every sequence classification model.
+fn check_saved_names(
+    config: &LoraConfig,
+    saved: &[String],
+    candidates: &[String],
+) -> Result<(), LoraError> {
+    let heads = config.task_type.map_or(&[][..], |task| task.head_names());
+    for name in config.modules_to_save.iter().flatten() {
+        let known = heads.contains(&name.as_str()) || saved.iter().any(|s| s.ends_with(name));
+        if !known {
+            return Err(LoraError::NothingMatched {
+                field: "modules_to_save",
+                pattern: name.clone(),
+                nearest: nearest(name, candidates),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Writes `all-linear` out as the list of linear modules. As in PEFT, the head stays out: the
+/// task's, and whatever is trained in full.
+fn expand(
+    targets: &TargetModules,
+    config: &LoraConfig,
+    parameters: &[ParameterInfo],
+    saved_names: &[String],
+) -> ModulePattern {
+    if !targets.is_all_linear() {
+        return targets.0.clone();
+    }
+    let heads = saved_modules(parameters, saved_names);
+    let linear = parameters
+        .iter()
+        .filter(|p| p.is_linear())
+        .map(|p| p.module().to_string());
+    let excluded = |path: &str| {
+        let matcher = config
+            .exclude_modules
+            .as_ref()
+            .and_then(|p| Matcher::new(p, "exclude_modules").ok());
+        matcher.is_some_and(|m| m.matches(path)) || heads.iter().any(|head| is_below(path, head))
+    };
+    ModulePattern::Names(linear.filter(|path| !excluded(path)).collect())
+}
+
+/// The weight of the module at `path`, if LoRA can adapt it.
+fn adaptable<'a>(
+    parameters: &'a [ParameterInfo],
+    path: &str,
+    config: &LoraConfig,
+) -> Result<&'a ParameterInfo, LoraError> {
+    let own = |p: &&ParameterInfo| p.module() == path;
+    let Some(weight) = parameters.iter().filter(own).find(|p| is_weight(p)) else {
+        let kind = parameters
+            .iter()
+            .find(own)
+            .map_or("module of modules", |p| p.owner.as_str());
+        return Err(LoraError::UnsupportedTarget {
+            module: path.to_string(),
+            kind: kind.to_string(),
+        });
+    };
+    // An adapted embedding has no dropout in PEFT either.
+    let has_dropout = weight.owner == "LoraLinear" || weight.is_embedding();
+    if config.lora_dropout > 0.0 && !has_dropout {
+        return Err(LoraError::DropoutUnsupported {
+            dropout: config.lora_dropout,
+            module: path.to_string(),
+            kind: weight.owner.clone(),
+        });
+    }
+    Ok(weight)
+}
+
+fn few(mut names: Vec<String>) -> Vec<String> {
+    names.truncate(5);
+    names
+}
+
+/// The candidates most like `pattern`, by the letter pairs that their last parts share with it.
+fn nearest(pattern: &str, candidates: &[String]) -> Vec<String> {
+    let pairs = |text: &str| -> BTreeSet<(char, char)> {
+        let letters: Vec<char> = text.chars().filter(|c| c.is_alphanumeric()).collect();
+        letters.windows(2).map(|w| (w[0], w[1])).collect()
+    };
+    let wanted = pairs(pattern);
+    let likeness = |path: &String| {
+        let last = path.rsplit('.').next().unwrap_or(path);
+        let (whole, last) = (pairs(path), pairs(last));
+        2 * wanted.intersection(&last).count() + wanted.intersection(&whole).count()
+    };
+    let mut seen = BTreeSet::new();
+    let mut ranked: Vec<&String> = candidates.iter().collect();
+    ranked.sort_by_key(|path| std::cmp::Reverse(likeness(path)));
+    // One of each name is enough: twelve layers all have a `query`.
+    ranked.retain(|path| seen.insert(path.rsplit('.').next().unwrap_or(path)));
+    few(ranked.into_iter().cloned().collect())
+}

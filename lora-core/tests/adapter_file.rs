@@ -1,0 +1,359 @@
+//! Adapter folders: written and read bit for bit, and refused when they do not fit.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::TensorData;
+use common::{CLASSES, Model, TOKENS, WIDTH, difference, fill_adapters, training_device};
+use lora_core::adapter_file::{CONFIG_NAME, WEIGHTS_NAME};
+use lora_core::state::state;
+use lora_core::tensor_file::{Precision, TensorFile, write_tensors};
+use lora_core::{LoraConfig, LoraError, load_adapter, save_adapter};
+use safetensors::tensor::{Dtype, TensorView};
+
+fn config() -> LoraConfig {
+    LoraConfig::new()
+        .with_r(2)
+        .with_target_modules(["embed", "query", "value"])
+        .with_modules_to_save(["classifier", "1.norm"])
+}
+
+fn fresh() -> Model {
+    config().inject(Model::new(&training_device())).unwrap()
+}
+
+/// A folder that holds an adapter, and the model it was saved from.
+fn saved() -> (tempfile::TempDir, Model) {
+    let folder = tempfile::tempdir().unwrap();
+    let model = fill_adapters(fresh());
+    save_adapter(&model, &config(), folder.path(), false).unwrap();
+    (folder, model)
+}
+
+fn tensors(folder: &Path) -> BTreeMap<String, TensorData> {
+    let file = TensorFile::open(folder.join(WEIGHTS_NAME)).unwrap();
+    file.names()
+        .into_iter()
+        .map(|n| (n.clone(), file.read_floats(&n).unwrap()))
+        .collect()
+}
+
+/// Rewrites the folder's weights after a change.
+fn rewrite(folder: &Path, change: impl FnOnce(&mut BTreeMap<String, TensorData>)) {
+    let mut all = tensors(folder);
+    change(&mut all);
+    write_tensors(
+        &folder.join(WEIGHTS_NAME),
+        all.into_iter().collect(),
+        Precision::F32,
+    )
+    .unwrap();
+}
+
+fn refused(folder: &Path) -> LoraError {
+    load_adapter(fresh(), &config(), folder).unwrap_err()
+}
+
+fn entries(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_is_saved_is_loaded_bit_for_bit() {
+    let (folder, model) = saved();
+    // The frozen base is not in the file: the same one has to be there on the other side.
+    let base: BTreeMap<_, _> = state(&model, |p| !p.adapter).into_iter().collect();
+    let other = lora_core::state::load_state(fresh(), |info| {
+        let in_base = !info.name.starts_with("classifier") && !info.name.contains("1.norm");
+        Ok(base.get(&info.name).filter(|_| in_base).cloned())
+    });
+    let other = load_adapter(other.unwrap(), &config(), folder.path()).unwrap();
+    assert_eq!(state(&model, |_| true), state(&other, |_| true));
+    let device = training_device();
+    assert_eq!(difference(&model.on(&device), &other.on(&device)), 0.0);
+    assert_eq!(common::trainable(&model), common::trainable(&other));
+
+    let again = tempfile::tempdir().unwrap();
+    save_adapter(&other, &config(), again.path(), false).unwrap();
+    for name in [WEIGHTS_NAME, CONFIG_NAME] {
+        let bytes = |folder: &Path| fs::read(folder.join(name)).unwrap();
+        assert_eq!(bytes(folder.path()), bytes(again.path()), "{name}");
+    }
+}
+
+#[test]
+fn a_folder_is_what_peft_writes() {
+    let (folder, model) = saved();
+    assert_eq!(
+        entries(folder.path()),
+        ["adapter_config.json", "adapter_model.safetensors"]
+    );
+    assert_eq!(LoraConfig::from_file(folder.path()).unwrap(), config());
+    let all = tensors(folder.path());
+    let key = |name: &str| format!("base_model.model.{name}");
+    let shape = |name: &str| all[&key(name)].shape().to_vec();
+    assert_eq!(shape("layers.0.query.lora_A.weight"), [2, WIDTH]);
+    assert_eq!(shape("layers.0.query.lora_B.weight"), [WIDTH, 2]);
+    assert_eq!(shape("embed.lora_embedding_A"), [2, TOKENS]);
+    assert_eq!(shape("embed.lora_embedding_B"), [WIDTH, 2]);
+    assert_eq!(shape("classifier.weight"), [CLASSES, WIDTH]);
+    assert_eq!(shape("layers.1.norm.weight"), [WIDTH]);
+    assert_eq!(all.len(), 2 * (1 + 2 * 2) + 2 + 2);
+
+    let a = model.layers[0]
+        .query
+        .weight
+        .reparameterization::<lora_core::LoraAdapter>();
+    let a = a.unwrap().a.val().transpose().into_data();
+    assert_eq!(a, all[&key("layers.0.query.lora_A.weight")]);
+}
+
+#[test]
+fn keys_that_do_not_fit_are_listed() {
+    let (folder, _) = saved();
+    rewrite(folder.path(), |all| {
+        let first = all
+            .remove("base_model.model.layers.0.query.lora_A.weight")
+            .unwrap();
+        all.remove("base_model.model.classifier.bias");
+        all.insert("base_model.model.layers.0.key.lora_A.weight".into(), first);
+    });
+    let error = refused(folder.path());
+    let text = error.to_string();
+    let LoraError::Keys {
+        missing,
+        unexpected,
+        ..
+    } = error
+    else {
+        panic!("{text}")
+    };
+    assert_eq!(
+        missing,
+        [
+            "base_model.model.classifier.bias",
+            "base_model.model.layers.0.query.lora_A.weight"
+        ]
+    );
+    assert_eq!(unexpected, ["base_model.model.layers.0.key.lora_A.weight"]);
+    assert!(
+        text.contains("2 missing: ") && text.contains("1 unexpected: "),
+        "{text}"
+    );
+    assert!(text.contains(WEIGHTS_NAME), "{text}");
+}
+
+#[test]
+fn a_wrong_shape_is_refused() {
+    let (folder, _) = saved();
+    let name = "base_model.model.layers.1.value.lora_B.weight";
+    rewrite(folder.path(), |all| {
+        all.insert(
+            name.into(),
+            TensorData::new(vec![0f32; 3 * WIDTH], [WIDTH, 3]),
+        );
+    });
+    let error = refused(folder.path());
+    let LoraError::Shape {
+        tensor,
+        found,
+        expected,
+        ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (tensor.as_str(), found, expected),
+        (name, &vec![WIDTH, 3], &vec![WIDTH, 2])
+    );
+    // The transpose has as many values and is still another tensor.
+    rewrite(folder.path(), |all| {
+        all.insert(
+            name.into(),
+            TensorData::new(vec![0f32; 2 * WIDTH], [2, WIDTH]),
+        );
+    });
+    assert!(matches!(refused(folder.path()), LoraError::Shape { .. }));
+}
+
+/// Writes the folder's weights with one tensor in another type.
+fn with_dtype(folder: &Path, name: &str, dtype: Dtype, size: usize) {
+    let all = tensors(folder);
+    let encoded: Vec<_> = all
+        .iter()
+        .map(|(key, data)| {
+            let other = key == name;
+            let shape = data.shape().to_vec();
+            let bytes = match other {
+                true => vec![0; size * data.iter::<f32>().count()],
+                false => data.iter::<f32>().flat_map(f32::to_le_bytes).collect(),
+            };
+            (
+                key.clone(),
+                if other { dtype } else { Dtype::F32 },
+                shape,
+                bytes,
+            )
+        })
+        .collect();
+    let views = encoded.iter().map(|(key, dtype, shape, bytes)| {
+        (
+            key.clone(),
+            TensorView::new(*dtype, shape.clone(), bytes).unwrap(),
+        )
+    });
+    let bytes = safetensors::serialize(views, None).unwrap();
+    fs::write(folder.join(WEIGHTS_NAME), bytes).unwrap();
+}
+
+#[test]
+fn whole_numbers_are_refused_and_narrow_floats_read() {
+    let (folder, _) = saved();
+    let name = "base_model.model.layers.0.value.lora_A.weight";
+    with_dtype(folder.path(), name, Dtype::I64, 8);
+    let error = refused(folder.path());
+    assert!(
+        matches!(&error, LoraError::Dtype { tensor, dtype, .. } if tensor == name && dtype == "I64")
+    );
+    for (dtype, size) in [(Dtype::F16, 2), (Dtype::BF16, 2), (Dtype::F64, 8)] {
+        with_dtype(folder.path(), name, dtype, size);
+        let model = load_adapter(fresh(), &config(), folder.path()).unwrap();
+        let values = state(&model, |p| p.name == "layers.0.value.weight.lora.a");
+        assert!(values[0].1.iter::<f32>().all(|v| v == 0.0));
+        with_dtype(folder.path(), "", Dtype::F32, 4);
+    }
+}
+
+#[test]
+fn a_truncated_file_is_refused() {
+    let (folder, _) = saved();
+    let path = folder.path().join(WEIGHTS_NAME);
+    let whole = fs::read(&path).unwrap();
+    for length in [0, 1, 7, 8, 9, 200, whole.len() - 1] {
+        fs::write(&path, &whole[..length]).unwrap();
+        let error = refused(folder.path());
+        assert!(
+            matches!(error, LoraError::Safetensors { .. }),
+            "{length}: {error}"
+        );
+        assert!(error.to_string().contains(WEIGHTS_NAME), "{error}");
+    }
+    fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
+    assert!(
+        matches!(refused(folder.path()), LoraError::Safetensors { .. }),
+        "trailing byte"
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = refused(folder.path());
+    assert!(
+        matches!(error, LoraError::Io { action: "read", .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains(WEIGHTS_NAME), "{error}");
+    let error = LoraConfig::from_file(folder.path()).unwrap_err();
+    assert!(error.to_string().contains(CONFIG_NAME), "{error}");
+}
+
+#[test]
+fn a_folder_in_use_is_overwritten_only_when_asked() {
+    let (folder, model) = saved();
+    let before = fs::read(folder.path().join(WEIGHTS_NAME)).unwrap();
+    let changed = fresh();
+    let error = save_adapter(&changed, &config(), folder.path(), false).unwrap_err();
+    assert!(matches!(error, LoraError::AlreadyExists { .. }), "{error}");
+    assert_eq!(fs::read(folder.path().join(WEIGHTS_NAME)).unwrap(), before);
+    save_adapter(&changed, &config(), folder.path(), true).unwrap();
+    assert_ne!(fs::read(folder.path().join(WEIGHTS_NAME)).unwrap(), before);
+    // A new folder is made with its parents.
+    save_adapter(&model, &config(), folder.path().join("a/b"), false).unwrap();
+    assert_eq!(
+        fs::read(folder.path().join("a/b").join(WEIGHTS_NAME)).unwrap(),
+        before
+    );
+}
+
+#[test]
+fn a_failed_write_leaves_no_part_of_a_file() {
+    let model = fill_adapters(fresh());
+    let save = |folder: &Path| save_adapter(&model, &config(), folder, true).unwrap_err();
+    // Nothing can be renamed over a directory, so the last step of the write fails.
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join(WEIGHTS_NAME).join("in-use")).unwrap();
+    let error = save(folder.path());
+    assert!(
+        matches!(
+            error,
+            LoraError::Io {
+                action: "write",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains(WEIGHTS_NAME), "{error}");
+    // No temporary file, and no configuration, which only a complete folder has.
+    assert_eq!(entries(folder.path()), [WEIGHTS_NAME]);
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join(CONFIG_NAME).join("in-use")).unwrap();
+    assert!(save(folder.path()).to_string().contains(CONFIG_NAME));
+    assert_eq!(entries(folder.path()), [CONFIG_NAME, WEIGHTS_NAME]);
+    assert!(
+        fs::metadata(folder.path().join(WEIGHTS_NAME))
+            .unwrap()
+            .is_file()
+    );
+
+    let file = folder.path().join("a-file");
+    fs::write(&file, b"kept").unwrap();
+    assert!(matches!(save(&file), LoraError::Io { .. }));
+    assert!(matches!(save(&file.join("below")), LoraError::Io { .. }));
+    assert_eq!(fs::read(&file).unwrap(), b"kept");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_read_only_folder_is_left_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let privileged = fs::write(folder.path().join("probe"), b"").is_ok();
+    let result = save_adapter(&fresh(), &config(), folder.path(), true);
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // An administrator may write anywhere.
+    if !privileged {
+        assert!(matches!(
+            result.unwrap_err(),
+            LoraError::Io {
+                action: "write",
+                ..
+            }
+        ));
+        assert!(entries(folder.path()).is_empty());
+    }
+}
+
+#[test]
+fn without_adapters_there_is_nothing_to_save_or_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Model::new(&training_device());
+    let error = save_adapter(&base, &config(), folder.path(), false).unwrap_err();
+    assert!(matches!(error, LoraError::NotInjected));
+    assert!(entries(folder.path()).is_empty());
+    let (folder, _) = saved();
+    let error = load_adapter(base, &config(), folder.path()).unwrap_err();
+    assert!(matches!(error, LoraError::NotInjected));
+}

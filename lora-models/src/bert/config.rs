@@ -1,0 +1,242 @@
+//! The encoder's shape, read from Hugging Face's `config.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ModelError;
+
+/// The members of the BERT family that share the encoder here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// BERT: segment embeddings, positions from 0, a pooler.
+    Bert,
+    /// RoBERTa: positions counted from the padding id, no pooler under its heads.
+    Roberta,
+}
+
+impl Architecture {
+    /// What Hugging Face calls the encoder in a model with a head.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Bert => "bert",
+            Self::Roberta => "roberta",
+        }
+    }
+
+    /// The modules PEFT adapts when a configuration names none.
+    pub fn default_target_modules(self) -> [&'static str; 2] {
+        ["query", "value"]
+    }
+}
+
+/// The activation between the feed-forward layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activation {
+    /// The exact GELU, by the error function.
+    #[serde(rename = "gelu")]
+    Gelu,
+    /// The tanh approximation of GELU.
+    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
+    GeluTanh,
+    /// ReLU.
+    #[serde(rename = "relu")]
+    Relu,
+}
+
+/// The configuration of a BERT or RoBERTa model: the fields of Hugging Face's `config.json` that
+/// decide what it computes. Defaults are Hugging Face's (BERT-base).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BertConfig {
+    /// The architecture.
+    pub model_type: Architecture,
+    /// The number of tokens.
+    pub vocab_size: usize,
+    /// The width of the hidden states.
+    pub hidden_size: usize,
+    /// The number of layers.
+    pub num_hidden_layers: usize,
+    /// The number of attention heads; it divides `hidden_size`.
+    pub num_attention_heads: usize,
+    /// The width inside the feed-forward layers.
+    pub intermediate_size: usize,
+    /// The activation inside the feed-forward layers.
+    pub hidden_act: Activation,
+    /// Dropout on embeddings and on each sub-layer's output.
+    pub hidden_dropout_prob: f64,
+    /// Dropout on attention probabilities.
+    pub attention_probs_dropout_prob: f64,
+    /// The number of position embeddings; RoBERTa uses two fewer than this.
+    pub max_position_embeddings: usize,
+    /// The number of segments.
+    pub type_vocab_size: usize,
+    /// The standard deviation of fresh weights.
+    pub initializer_range: f64,
+    /// The epsilon of LayerNorm.
+    pub layer_norm_eps: f64,
+    /// The id that pads a batch.
+    pub pad_token_id: usize,
+    /// Dropout in the classification head; absent: `hidden_dropout_prob`.
+    pub classifier_dropout: Option<f64>,
+    /// The label of each class.
+    pub id2label: BTreeMap<usize, String>,
+}
+
+impl Default for BertConfig {
+    fn default() -> Self {
+        Self {
+            model_type: Architecture::Bert,
+            vocab_size: 30_522,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: Activation::Gelu,
+            hidden_dropout_prob: 0.1,
+            attention_probs_dropout_prob: 0.1,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-12,
+            pad_token_id: 0,
+            classifier_dropout: None,
+            id2label: numbered_labels(2),
+        }
+    }
+}
+
+impl BertConfig {
+    /// The shape of `bert-base-uncased`.
+    pub fn bert_base() -> Self {
+        Self::default()
+    }
+
+    /// The shape of `roberta-base`.
+    pub fn roberta_base() -> Self {
+        Self {
+            model_type: Architecture::Roberta,
+            vocab_size: 50_265,
+            max_position_embeddings: 514,
+            type_vocab_size: 1,
+            layer_norm_eps: 1e-5,
+            pad_token_id: 1,
+            ..Self::default()
+        }
+    }
+
+    /// Sets the number of classes, labelled `LABEL_0`, `LABEL_1`, … as in Hugging Face.
+    pub fn with_num_labels(mut self, labels: usize) -> Self {
+        if labels != self.num_labels() {
+            self.id2label = numbered_labels(labels);
+        }
+        self
+    }
+
+    /// The number of classes; 1 is regression.
+    pub fn num_labels(&self) -> usize {
+        self.id2label.len()
+    }
+
+    /// The longest sequence, special tokens included.
+    pub fn max_tokens(&self) -> usize {
+        match self.model_type {
+            Architecture::Bert => self.max_position_embeddings,
+            // Positions start after the padding id.
+            Architecture::Roberta => self
+                .max_position_embeddings
+                .saturating_sub(self.pad_token_id + 1),
+        }
+    }
+
+    /// Reads `config.json` in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Io`], [`ModelError::Config`] if it is not JSON, is of another architecture,
+    /// or asks for something this encoder does not compute.
+    pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
+        let path = folder.join("config.json");
+        let text = std::fs::read(&path).map_err(|e| ModelError::io("read", &path, e))?;
+        let bad = |field: &str, message: String| ModelError::Config {
+            path: path.clone(),
+            field: field.to_string(),
+            message,
+        };
+        let value: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|e| bad("(file)", e.to_string()))?;
+        let model_type = value
+            .get("model_type")
+            .and_then(|v| v.as_str())
+            .unwrap_or("(absent)");
+        if !["bert", "roberta"].contains(&model_type) {
+            let message = format!("is {model_type:?}, expected \"bert\" or \"roberta\"");
+            return Err(bad("model_type", message));
+        }
+        for (field, allowed) in [
+            ("position_embedding_type", serde_json::json!("absolute")),
+            ("is_decoder", serde_json::json!(false)),
+            ("add_cross_attention", serde_json::json!(false)),
+        ] {
+            if let Some(found) = value.get(field).filter(|v| !v.is_null() && **v != allowed) {
+                return Err(bad(field, format!("is {found}, expected {allowed}")));
+            }
+        }
+        let mut config = match Self::with_architecture_defaults(model_type).overlaid(&value) {
+            Ok(config) => config,
+            Err((field, message)) => return Err(bad(&field, message)),
+        };
+        if let (Some(count), true) = (
+            value.get("num_labels").and_then(|v| v.as_u64()),
+            value.get("id2label").is_none_or(|v| v.is_null()),
+        ) {
+            config = config.with_num_labels(count as usize);
+        }
+        let heads = config.num_attention_heads;
+        if heads == 0 || config.hidden_size % heads != 0 {
+            let message = format!("is {heads}, expected a divisor of {}", config.hidden_size);
+            return Err(bad("num_attention_heads", message));
+        }
+        if config.pad_token_id >= config.vocab_size {
+            let message = format!("is {}, outside the vocabulary", config.pad_token_id);
+            return Err(bad("pad_token_id", message));
+        }
+        Ok(config)
+    }
+
+    fn with_architecture_defaults(model_type: &str) -> Self {
+        match model_type {
+            "roberta" => Self {
+                max_position_embeddings: 512,
+                type_vocab_size: 2,
+                layer_norm_eps: 1e-12,
+                ..Self::roberta_base()
+            },
+            _ => Self::bert_base(),
+        }
+    }
+
+    /// This configuration with every field that `value` sets; the error names the field.
+    fn overlaid(&self, value: &serde_json::Value) -> Result<Self, (String, String)> {
+        let file = |e: serde_json::Error| ("(file)".to_string(), e.to_string());
+        let mut merged = serde_json::to_value(self).map_err(file)?;
+        if let Some(fields) = merged.as_object_mut() {
+            for (field, own) in fields.iter_mut() {
+                let Some(found) = value.get(field).filter(|v| !v.is_null()) else {
+                    continue;
+                };
+                let single = serde_json::json!({ field: found });
+                serde_json::from_value::<Self>(single)
+                    .map_err(|e| (field.clone(), format!("is {found}: {e}")))?;
+                *own = found.clone();
+            }
+        }
+        serde_json::from_value(merged).map_err(file)
+    }
+}
+
+fn numbered_labels(count: usize) -> BTreeMap<usize, String> {
+    (0..count).map(|i| (i, format!("LABEL_{i}"))).collect()
+}

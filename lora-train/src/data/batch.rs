@@ -1,0 +1,129 @@
+//! Examples side by side.
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use lora_models::bert::{BertConfig, EncoderInput};
+
+use super::TokenizedExample;
+
+/// A batch of examples as tensors.
+#[derive(Debug, Clone)]
+pub struct ClassificationBatch {
+    /// What the model reads, `[batch, sequence]`.
+    pub input: EncoderInput,
+    /// The class of each example, `[batch]`.
+    pub targets: Tensor<1, Int>,
+}
+
+/// Makes batches that are as long as their longest example.
+#[derive(Debug, Clone)]
+pub struct ClassificationBatcher {
+    pad: i32,
+}
+
+impl ClassificationBatcher {
+    /// A batcher for the model with the configuration `config`, whose padding id it uses.
+    pub fn new(config: &BertConfig) -> Self {
+        Self {
+            pad: config.pad_token_id as i32,
+        }
+    }
+
+    /// What the model reads for these examples, given as token ids and segments.
+    ///
+    /// The attention mask is left out if nothing is padded, and the segments if all are 0.
+    pub(crate) fn input(&self, rows: &[(&[i32], &[i32])], device: &Device) -> EncoderInput {
+        let longest = rows
+            .iter()
+            .map(|(ids, _)| ids.len())
+            .max()
+            .unwrap_or_default();
+        let padded = rows.iter().any(|(ids, _)| ids.len() < longest);
+        let segments = rows
+            .iter()
+            .any(|(_, type_ids)| type_ids.iter().any(|id| *id != 0));
+        let tensor = |row: &dyn Fn(&(&[i32], &[i32])) -> Vec<i32>, fill: i32| {
+            let mut values = Vec::with_capacity(rows.len() * longest);
+            for (index, source) in rows.iter().enumerate() {
+                values.extend(row(source));
+                values.resize((index + 1) * longest, fill);
+            }
+            Tensor::from_data(TensorData::new(values, [rows.len(), longest]), device)
+        };
+        EncoderInput {
+            input_ids: tensor(&|(ids, _)| ids.to_vec(), self.pad),
+            attention_mask: padded.then(|| tensor(&|(ids, _)| vec![1; ids.len()], 0)),
+            token_type_ids: segments.then(|| tensor(&|(_, type_ids)| type_ids.to_vec(), 0)),
+        }
+    }
+}
+
+impl Batcher<TokenizedExample, ClassificationBatch> for ClassificationBatcher {
+    fn batch(&self, items: Vec<TokenizedExample>, device: &Device) -> ClassificationBatch {
+        let rows: Vec<_> = items
+            .iter()
+            .map(|i| (i.ids.as_slice(), i.type_ids.as_slice()))
+            .collect();
+        let classes: Vec<i32> = items.iter().map(|item| item.class as i32).collect();
+        let count = classes.len();
+        ClassificationBatch {
+            input: self.input(&rows, device),
+            targets: Tensor::from_data(TensorData::new(classes, [count]), device),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::tiny_config;
+    use lora_core::default_device;
+
+    fn item(ids: &[i32], type_ids: &[i32], class: usize) -> TokenizedExample {
+        TokenizedExample {
+            ids: ids.to_vec(),
+            type_ids: type_ids.to_vec(),
+            class,
+        }
+    }
+
+    fn batch(items: Vec<TokenizedExample>) -> ClassificationBatch {
+        ClassificationBatcher::new(&tiny_config()).batch(items, &default_device())
+    }
+
+    fn values(tensor: Tensor<2, Int>) -> Vec<i64> {
+        tensor.into_data().iter::<i64>().collect()
+    }
+
+    #[test]
+    fn pads_to_the_longest() {
+        let batch = batch(vec![
+            item(&[0, 7, 2], &[0; 3], 1),
+            item(&[0, 5, 6, 8, 2], &[0; 5], 0),
+        ]);
+        assert_eq!(
+            values(batch.input.input_ids),
+            [0, 7, 2, 1, 1, 0, 5, 6, 8, 2]
+        );
+        let mask = batch.input.attention_mask.unwrap();
+        assert_eq!(values(mask), [1, 1, 1, 0, 0, 1, 1, 1, 1, 1]);
+        assert!(batch.input.token_type_ids.is_none());
+        assert_eq!(
+            batch.targets.into_data().iter::<i64>().collect::<Vec<_>>(),
+            [1, 0]
+        );
+    }
+
+    #[test]
+    fn equal_lengths_need_no_mask() {
+        let batch = batch(vec![
+            item(&[0, 7, 2], &[0, 0, 1], 1),
+            item(&[0, 6, 2], &[0; 3], 0),
+        ]);
+        assert!(batch.input.attention_mask.is_none());
+        assert_eq!(
+            values(batch.input.token_type_ids.unwrap()),
+            [0, 0, 1, 0, 0, 0]
+        );
+    }
+}

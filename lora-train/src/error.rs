@@ -1,0 +1,179 @@
+//! The error type of this crate.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::train::TrainingError;
+use lora_core::LoraError;
+use lora_models::hub::HubError;
+use lora_models::tokenizer::TokenizerError;
+
+/// Everything that can go wrong in `lora-train`.
+///
+/// Each message names the file, the line or the setting, what was found and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A file could not be read or written.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was attempted: `read`, `write`, ….
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// A folder or a repository lacks the files of a data set.
+    #[error(
+        "{place} has no {split} data: expected {split}.tsv, or {parquet}-*.parquet in it or in its \
+         folder `data`"
+    )]
+    NoData {
+        /// The folder, or the hub id.
+        place: String,
+        /// `train` or `dev`.
+        split: &'static str,
+        /// What the hub calls the split: `train` or `validation`.
+        parquet: &'static str,
+    },
+    /// A data file, or what is left of it, has no examples.
+    #[error("{place} has no examples")]
+    Empty {
+        /// The file, or what the data set is for.
+        place: String,
+    },
+    /// A line of a text file cannot be used.
+    #[error("{path}, line {line}: {message}", path = path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What was found and what was expected, with the column.
+        message: String,
+    },
+    /// A row of a parquet file cannot be used.
+    #[error("{path}, row {row}: {message}", path = path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        row: usize,
+        /// What was found and what was expected, with the column.
+        message: String,
+    },
+    /// A file is not parquet, or has other columns.
+    #[error("{path}: {message}", path = path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Sequences may become longer than the model has positions for.
+    #[error(
+        "a maximum length of {max_len} tokens is more than the model's {max_tokens} positions: \
+         set it to {max_tokens} or less"
+    )]
+    MaxLen {
+        /// The length asked for.
+        max_len: usize,
+        /// The longest the model takes.
+        max_tokens: usize,
+    },
+    /// The tokenizer makes ids that the model has no embedding for.
+    #[error(
+        "the tokenizer does not fit the model: it gives {what} {id} in {text:?}, the model has \
+         {count} (0 to {})", count.saturating_sub(1)
+    )]
+    TokenizerMismatch {
+        /// `token` or `segment`.
+        what: &'static str,
+        /// The id.
+        id: u32,
+        /// The text it occurs in.
+        text: String,
+        /// How many the model has.
+        count: usize,
+    },
+    /// An example's label is no class of the model.
+    #[error("example {index} ({text:?}) has label {label}, expected 0 to {}", num_labels - 1)]
+    Label {
+        /// The example, counted from 0.
+        index: usize,
+        /// Its text.
+        text: String,
+        /// The label.
+        label: usize,
+        /// How many classes the model has.
+        num_labels: usize,
+    },
+    /// The model or the data is for regression.
+    #[error(
+        "training for regression (a model with one label) is not supported: \
+         use a model with two labels or more, and class indices as labels"
+    )]
+    Regression,
+    /// A setting has a value that cannot be used.
+    #[error("training configuration: `{field}` is {value}, expected {expected}")]
+    Setting {
+        /// The field.
+        field: &'static str,
+        /// The value found.
+        value: String,
+        /// What is accepted.
+        expected: &'static str,
+    },
+    /// Training stopped on an error.
+    #[error("training stopped: {0}")]
+    Training(Arc<TrainingError>),
+    /// Training was stopped before its last epoch.
+    #[error("training was stopped by the user{}", reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default())]
+    Interrupted {
+        /// Why, if that is known.
+        reason: Option<String>,
+    },
+    /// The loss became infinite or NaN.
+    #[error(
+        "the training loss became {loss} at step {step}: the weights are destroyed; \
+         try a smaller learning rate"
+    )]
+    Diverged {
+        /// The loss.
+        loss: f64,
+        /// The step, counted from 1.
+        step: usize,
+    },
+    /// The values of a tensor could not be fetched from the device.
+    #[error("cannot read a result from the device: {0}")]
+    Device(String),
+    /// The plot could not be drawn.
+    #[error("cannot draw {path}: {message}", path = path.display())]
+    Plot {
+        /// The file.
+        path: PathBuf,
+        /// The drawing library's message.
+        message: String,
+    },
+    /// Adapters could not be attached, or a file not written.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
+    /// The text could not be encoded.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The data set could not be had from the hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+}
+
+impl TrainError {
+    /// A [`TrainError::Io`] for `path`.
+    pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            action,
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}

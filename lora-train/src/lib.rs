@@ -1,0 +1,61 @@
+//! Fine-tuning with LoRA adapters on Burn's learner: data, losses, training, metrics and plots.
+//!
+//! ```
+//! use lora_core::{LoraConfig, default_device};
+//! use lora_models::bert::{BertConfig, SequenceClassification};
+//! use lora_models::tokenizer::train_byte_level_bpe;
+//! use lora_train::data::{Example, Label, TokenizedDataset};
+//! use lora_train::{Method, Progress, TrainingConfig, predict, train};
+//!
+//! let texts = ["a bad film", "a good film"];
+//! let example = |class: usize| Example {
+//!     text: texts[class].to_string(),
+//!     pair: None,
+//!     label: Label::Class(class),
+//! };
+//! let tokenizer = train_byte_level_bpe(texts.iter(), 300, 1)?;
+//! let model = BertConfig {
+//!     vocab_size: 300,
+//!     hidden_size: 16,
+//!     num_hidden_layers: 1,
+//!     num_attention_heads: 2,
+//!     intermediate_size: 32,
+//!     ..BertConfig::roberta_base()
+//! };
+//! let data = TokenizedDataset::encode(&[example(0), example(1)], &tokenizer, &model, 16)?;
+//!
+//! let method = Method::lora(LoraConfig::new().with_r(2), &model);
+//! let model = method.prepare(SequenceClassification::new(&model, &default_device()))?;
+//! let config = TrainingConfig::new().with_epochs(2).with_max_len(16);
+//! let trained = train(model, &config, &data, &data, None, Progress::Silent)?;
+//! assert_eq!((trained.history.epochs.len(), trained.evaluation.count), (2, 2));
+//!
+//! let predictions = predict(&trained.model, &tokenizer, &["good"], config.max_len, 1)?;
+//! assert!(predictions[0].probability >= 0.5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod classification;
+mod config;
+pub mod data;
+mod error;
+mod history;
+pub mod loss;
+mod method;
+mod metrics_file;
+mod plot;
+mod predict;
+mod recorder;
+#[cfg(test)]
+mod testing;
+mod trainer;
+
+pub use classification::ClassificationTask;
+pub use config::{LinearWarmup, TrainingConfig};
+pub use error::TrainError;
+pub use history::{EpochRecord, History, StepRecord};
+pub use method::Method;
+pub use metrics_file::{METRICS_NAME, RunMetrics, RunNames, peak_rss_mb};
+pub use plot::plot;
+pub use predict::{Evaluation, Prediction, evaluate, predict};
+pub use trainer::{CHECKPOINT_FOLDER, Progress, Trained, train};

@@ -1,0 +1,197 @@
+//! `metrics.json`: a training run in numbers.
+
+use std::path::Path;
+
+use lora_core::file::write_atomically;
+use lora_core::{LoraConfig, ParameterReport};
+use serde::Serialize;
+
+use crate::{EpochRecord, Evaluation, Method, TrainError, Trained, TrainingConfig};
+
+/// The name of the file in a run's folder.
+pub const METRICS_NAME: &str = "metrics.json";
+
+/// Everything that is written about a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunMetrics {
+    /// `lora`, `full` or `head`.
+    pub method: &'static str,
+    /// The adapters' configuration, if the method is `lora`.
+    pub lora: Option<LoraConfig>,
+    /// The base model, as it was named.
+    pub model: String,
+    /// The data set, as it was named.
+    pub data: String,
+    /// The device.
+    pub device: String,
+    /// How it was trained.
+    pub training: TrainingConfig,
+    /// The number of training examples.
+    pub train_examples: usize,
+    /// How many parameters trained.
+    pub parameters: ParameterReport,
+    /// Each epoch.
+    pub epochs: Vec<EpochRecord>,
+    /// The loss of each step.
+    pub step_losses: Vec<f64>,
+    /// The final model on the development examples.
+    pub evaluation: Evaluation,
+    /// The time the run took, evaluation included.
+    pub seconds: f64,
+    /// Training examples per second of training.
+    pub examples_per_second: f64,
+    /// The most memory the process ever had, in MB (2²⁰ bytes), where the system tells.
+    pub peak_rss_mb: Option<f64>,
+    /// Whether the run was stopped before its last epoch.
+    pub interrupted: bool,
+}
+
+/// The inputs of a run, by the names they were given.
+#[derive(Debug, Clone, Copy)]
+pub struct RunNames<'a> {
+    /// The base model's folder or hub id.
+    pub model: &'a str,
+    /// The data set's folder or hub id.
+    pub data: &'a str,
+    /// The device.
+    pub device: &'a str,
+}
+
+impl RunMetrics {
+    /// The numbers of a run that has ended.
+    pub fn of(
+        names: RunNames<'_>,
+        method: &Method,
+        training: &TrainingConfig,
+        train_examples: usize,
+        parameters: ParameterReport,
+        trained: &Trained,
+    ) -> Self {
+        let epochs = trained.history.epochs.clone();
+        let training_seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
+        Self {
+            method: method.name(),
+            lora: match method {
+                Method::Lora(config) => Some(config.clone()),
+                _ => None,
+            },
+            model: names.model.to_string(),
+            data: names.data.to_string(),
+            device: names.device.to_string(),
+            training: training.clone(),
+            train_examples,
+            parameters,
+            step_losses: trained.history.steps.iter().map(|step| step.loss).collect(),
+            evaluation: trained.evaluation,
+            seconds: trained.seconds,
+            examples_per_second: (train_examples * epochs.len()) as f64
+                / training_seconds.max(1e-9),
+            peak_rss_mb: peak_rss_mb(),
+            interrupted: trained.interrupted,
+            epochs,
+        }
+    }
+
+    /// Writes [`METRICS_NAME`] into `folder`, which exists, in one step.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Lora`] if the file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), TrainError> {
+        let text = format!("{:#}\n", serde_json::json!(self));
+        Ok(write_atomically(
+            &folder.join(METRICS_NAME),
+            text.as_bytes(),
+        )?)
+    }
+}
+
+/// The most memory this process ever had, in MB (2²⁰ bytes); `None` where the system does not say.
+pub fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    parse_peak(&status)
+}
+
+fn parse_peak(status: &str) -> Option<f64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::tiny_config;
+    use crate::{History, StepRecord};
+    use lora_models::bert::SequenceClassification;
+
+    #[test]
+    fn the_peak_is_linuxs_high_water_mark() {
+        let status = "Name:\tcargo\nVmPeak:\t  999 kB\nVmHWM:\t   2048 kB\nVmRSS:\t 1024 kB\n";
+        assert_eq!(parse_peak(status), Some(2.0));
+        assert_eq!(parse_peak("Name:\tcargo\n"), None);
+        assert_eq!(parse_peak("VmHWM:\tmany kB\n"), None);
+    }
+
+    #[test]
+    fn a_run_becomes_json() {
+        let epoch = EpochRecord {
+            epoch: 1,
+            train_loss: 0.5,
+            train_accuracy: 0.75,
+            dev_loss: 0.25,
+            dev_accuracy: 1.0,
+            seconds: 2.0,
+            examples_per_second: 4.0,
+        };
+        let history = History {
+            steps: vec![StepRecord {
+                loss: 0.5,
+                learning_rate: 1e-3,
+            }],
+            epochs: vec![epoch],
+        };
+        let trained = Trained {
+            model: SequenceClassification::new(&tiny_config(), &lora_core::default_device()),
+            history,
+            evaluation: Evaluation {
+                accuracy: 1.0,
+                loss: 0.25,
+                count: 3,
+            },
+            seconds: 3.0,
+            interrupted: false,
+        };
+        let method = Method::lora(LoraConfig::new(), &tiny_config());
+        let names = RunNames {
+            model: "roberta-tiny",
+            data: "reviews",
+            device: "flex",
+        };
+        let report = ParameterReport {
+            lora: 1,
+            saved: 2,
+            bias: 3,
+            frozen: 4,
+        };
+        let config = TrainingConfig::new().with_epochs(1);
+        let metrics = RunMetrics::of(names, &method, &config, 8, report, &trained);
+        let folder = tempfile::tempdir().unwrap();
+        metrics.write(folder.path()).unwrap();
+        let text = std::fs::read_to_string(folder.path().join(METRICS_NAME)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["method"], "lora");
+        assert_eq!(
+            json["lora"]["target_modules"],
+            serde_json::json!(["query", "value"])
+        );
+        assert_eq!(json["training"]["epochs"], 1);
+        assert_eq!(json["parameters"]["frozen"], 4);
+        assert_eq!(json["epochs"][0]["dev_accuracy"], 1.0);
+        assert_eq!(json["evaluation"]["count"], 3);
+        assert_eq!(json["examples_per_second"], 4.0);
+        assert_eq!(json["step_losses"], serde_json::json!([0.5]));
+    }
+}

@@ -1,0 +1,252 @@
+//! Classifying with a trained model, and measuring how well it does.
+
+use burn::module::Module;
+use burn::tensor::Device;
+use lora_models::Tokenizer;
+use lora_models::bert::SequenceClassification;
+use serde::Serialize;
+
+use crate::TrainError;
+use crate::data::{ClassificationBatcher, TokenizedDataset, encode_checked};
+
+/// What a model says about one text.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The class with the highest probability; of several, the first.
+    pub class: usize,
+    /// The model's name for it.
+    pub label: String,
+    /// Its probability.
+    pub probability: f64,
+}
+
+/// Classifies texts, `batch_size` at once, each cut to `max_len` tokens.
+///
+/// Dropout is off, whatever mode the model is in.
+///
+/// # Errors
+///
+/// [`TrainError::Regression`] for a model with one label; [`TrainError::MaxLen`],
+/// [`TrainError::TokenizerMismatch`], [`TrainError::Tokenizer`] as for a data set;
+/// [`TrainError::Device`].
+pub fn predict<S: AsRef<str>>(
+    model: &SequenceClassification,
+    tokenizer: &Tokenizer,
+    texts: &[S],
+    max_len: usize,
+    batch_size: usize,
+) -> Result<Vec<Prediction>, TrainError> {
+    let config = model.config();
+    if config.num_labels() < 2 {
+        return Err(TrainError::Regression);
+    }
+    let texts: Vec<_> = texts.iter().map(|text| (text.as_ref(), None)).collect();
+    let encoded = encode_checked(&texts, tokenizer, config, max_len)?;
+    let rows: Vec<_> = encoded
+        .iter()
+        .map(|(ids, types)| (&ids[..], &types[..]))
+        .collect();
+    let prediction = |logits: Vec<f32>| {
+        let class = best(&logits);
+        let label = config.id2label.get(&class).cloned();
+        Prediction {
+            class,
+            label: label.unwrap_or_else(|| format!("LABEL_{class}")),
+            probability: (-loss(&logits, class)).exp(),
+        }
+    };
+    Ok(all_logits(model, &rows, batch_size)?
+        .into_iter()
+        .map(prediction)
+        .collect())
+}
+
+/// How well a model does on a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The fraction of the examples that is classified right.
+    pub accuracy: f64,
+    /// The mean cross-entropy.
+    pub loss: f64,
+    /// The number of examples.
+    pub count: usize,
+}
+
+impl std::fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            accuracy,
+            loss,
+            count,
+        } = self;
+        write!(
+            f,
+            "accuracy {:.2} %, loss {loss:.4} on {count} examples",
+            100.0 * accuracy
+        )
+    }
+}
+
+/// Measures a model on every example of a data set.
+///
+/// Dropout is off, whatever mode the model is in. The means are over the examples, so that
+/// `batch_size` makes no difference but for rounding.
+///
+/// # Errors
+///
+/// [`TrainError::Device`].
+pub fn evaluate(
+    model: &SequenceClassification,
+    data: &TokenizedDataset,
+    batch_size: usize,
+) -> Result<Evaluation, TrainError> {
+    let examples = data.examples();
+    let rows: Vec<_> = examples
+        .iter()
+        .map(|e| (&e.ids[..], &e.type_ids[..]))
+        .collect();
+    let logits = all_logits(model, &rows, batch_size)?;
+    let (mut right, mut total) = (0, 0.0);
+    for (example, logits) in examples.iter().zip(&logits) {
+        right += usize::from(best(logits) == example.class);
+        total += loss(logits, example.class);
+    }
+    let count = examples.len();
+    Ok(Evaluation {
+        accuracy: right as f64 / count as f64,
+        loss: total / count as f64,
+        count,
+    })
+}
+
+/// The logits of each row, in order.
+fn all_logits(
+    model: &SequenceClassification,
+    rows: &[(&[i32], &[i32])],
+    batch_size: usize,
+) -> Result<Vec<Vec<f32>>, TrainError> {
+    let model = model.valid();
+    let device = device_of(&model);
+    let batcher = ClassificationBatcher::new(model.config());
+    // Rows of like lengths side by side leave little to pad.
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|&index| rows[index].0.len());
+    let mut logits = vec![Vec::new(); rows.len()];
+    for chunk in order.chunks(batch_size.max(1)) {
+        let chosen: Vec<_> = chunk.iter().map(|&index| rows[index]).collect();
+        let output = model.forward(batcher.input(&chosen, &device));
+        let [_, classes] = output.dims();
+        let values = output
+            .try_into_vec_as::<f32>()
+            .map_err(|e| TrainError::Device(e.to_string()))?;
+        for (&index, row) in chunk.iter().zip(values.chunks(classes)) {
+            logits[index] = row.to_vec();
+        }
+    }
+    Ok(logits)
+}
+
+/// The device that a model's weights lie on.
+pub(crate) fn device_of<M: Module>(model: &M) -> Device {
+    model.devices().into_iter().next().unwrap_or_default()
+}
+
+fn best(logits: &[f32]) -> usize {
+    let above = |best: usize, (index, value): (usize, &f32)| match *value > logits[best] {
+        true => index,
+        false => best,
+    };
+    logits.iter().enumerate().fold(0, above)
+}
+
+/// The cross-entropy of one example, `log Σ exp(logits) - logits[class]`.
+fn loss(logits: &[f32], class: usize) -> f64 {
+    let highest = f64::from(logits[best(logits)]);
+    let sum: f64 = logits
+        .iter()
+        .map(|logit| (f64::from(*logit) - highest).exp())
+        .sum();
+    highest + sum.ln() - f64::from(logits[class])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{example, tiny_config, tokenizer};
+    use lora_core::default_device;
+
+    fn model() -> SequenceClassification {
+        SequenceClassification::new(&tiny_config(), &default_device())
+    }
+
+    #[test]
+    fn probabilities_come_from_the_logits() {
+        assert_eq!(best(&[0.0, 3.0, 3.0]), 1);
+        assert!((loss(&[0.0, 0.0], 1) - 2f64.ln()).abs() < 1e-12);
+        assert!((loss(&[1000.0, 0.0], 1) - 1000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn neither_batch_size_nor_order_matters() {
+        let (model, tokenizer) = (model(), tokenizer());
+        let texts = [
+            "a good film",
+            "bad",
+            "the plot of this film is bad and dull",
+            "good",
+        ];
+        let all = predict(&model, &tokenizer, &texts, 32, 4).unwrap();
+        for (text, together) in texts.iter().zip(&all) {
+            let alone = &predict(&model, &tokenizer, &[text], 32, 1).unwrap()[0];
+            assert_eq!(
+                (alone.class, &alone.label),
+                (together.class, &together.label)
+            );
+            assert!((alone.probability - together.probability).abs() < 1e-6);
+        }
+        assert!(
+            all.iter()
+                .all(|p| p.probability >= 0.5 && p.label == format!("LABEL_{}", p.class))
+        );
+    }
+
+    #[test]
+    fn evaluation_counts_every_example_once() {
+        let (model, tokenizer) = (model(), tokenizer());
+        let texts = ["a good film", "bad", "the plot of this film is dull"];
+        let found = predict(&model, &tokenizer, &texts, 32, 8).unwrap();
+        // The first is labelled as the model has it, the others are not.
+        let labelled: Vec<_> = texts
+            .iter()
+            .zip(&found)
+            .enumerate()
+            .map(|(i, (text, p))| example(text, if i == 0 { p.class } else { 1 - p.class }))
+            .collect();
+        let data = TokenizedDataset::encode(&labelled, &tokenizer, &tiny_config(), 32).unwrap();
+        let expected: f64 = found
+            .iter()
+            .enumerate()
+            .map(|(i, p)| {
+                -(if i == 0 {
+                    p.probability
+                } else {
+                    1.0 - p.probability
+                })
+                .ln()
+            })
+            .sum();
+        for batch_size in [1, 2, 3] {
+            let evaluation = evaluate(&model, &data, batch_size).unwrap();
+            assert_eq!((evaluation.accuracy, evaluation.count), (1.0 / 3.0, 3));
+            assert!((evaluation.loss - expected / 3.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn regression_is_refused() {
+        let config = tiny_config().with_num_labels(1);
+        let model = SequenceClassification::new(&config, &default_device());
+        let error = predict(&model, &tokenizer(), &["good"], 32, 1).unwrap_err();
+        assert!(error.to_string().contains("regression"), "{error}");
+    }
+}

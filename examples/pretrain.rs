@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsParams};
+use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -32,6 +32,13 @@ struct Arguments {
     /// Write into the folder though it exists
     #[arg(long)]
     overwrite: bool,
+    /// Go on from the model in this folder, with its tokenizer
+    #[arg(long, value_name = "DIR")]
+    init: Option<PathBuf>,
+    /// Parts of a batch to compute at the same time: a small model's operations are too short to
+    /// keep several cores busy
+    #[arg(long, default_value_t = 2)]
+    parallel: usize,
     /// Size of the byte-level BPE vocabulary
     #[arg(long, default_value_t = 8000)]
     vocabulary: usize,
@@ -90,7 +97,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{} documents", documents.len());
 
-    let tokenizer = train_byte_level_bpe(documents.iter(), arguments.vocabulary, 2)?;
+    let tokenizer = match &arguments.init {
+        Some(folder) => Tokenizer::from_folder(folder)?,
+        None => train_byte_level_bpe(documents.iter(), arguments.vocabulary, 2)?,
+    };
     tokenizer.save(&arguments.out)?;
     let corpus = Corpus::new(&tokenizer, &documents)?;
     println!(
@@ -101,7 +111,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     device.seed(arguments.seed);
-    let model = MaskedLm::new(&config(&arguments, &tokenizer), &device.clone().autodiff());
+    let training_device = device.clone().autodiff();
+    let model = match &arguments.init {
+        Some(folder) => MaskedLm::from_pretrained(&folder.to_string_lossy(), &training_device)?.model,
+        None => MaskedLm::new(&config(&arguments, &tokenizer), &training_device),
+    };
     lora_core::state::initialize(&model);
     println!("{} parameters", model.num_params());
     train(model, &corpus, &arguments, &device)
@@ -145,16 +159,12 @@ fn train(
         // Short and long sequences in turn: every position is trained, and short inputs are
         // not strange to the model.
         let length = arguments.max_len >> rng.random_range(0..3);
-        let batch = corpus.batch(&corpus.train, length, arguments, &mut rng);
-        tokens += batch.tokens;
-        let loss = batch.loss(&model, &training_device).0;
-        let value = loss.clone().into_scalar::<f32>();
-        smooth = if step == 1 {
-            value
-        } else {
-            0.98 * smooth + 0.02 * value
-        };
-        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        let parts: Vec<Batch> = (0..arguments.parallel)
+            .map(|_| corpus.batch(&corpus.train, length, arguments, &mut rng))
+            .collect();
+        tokens += parts.iter().map(|part| part.tokens).sum::<usize>();
+        let (value, gradients) = backward(&model, parts, &training_device);
+        smooth = if step == 1 { value } else { 0.98 * smooth + 0.02 * value };
         model = optimizer.step(rate(step, arguments), model, gradients);
         bar.set_position(step as u64);
         bar.set_message(format!("loss {smooth:.3}"));
@@ -173,6 +183,31 @@ fn train(
     }
     bar.finish();
     Ok(())
+}
+
+/// The mean loss of the parts of a batch and its gradients, the parts computed side by side.
+fn backward(model: &MaskedLm, parts: Vec<Batch>, device: &Device) -> (f32, GradientsParams) {
+    let share = 1.0 / parts.len() as f32;
+    let results: Vec<(f32, GradientsParams)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = parts
+            .into_iter()
+            .map(|part| {
+                scope.spawn(move || {
+                    let loss = part.loss(model, device).0.mul_scalar(share);
+                    let gradients = GradientsParams::from_grads(loss.backward(), model);
+                    (loss.into_scalar::<f32>(), gradients)
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().expect("a worker panicked")).collect()
+    });
+    let mut accumulator = GradientsAccumulator::new();
+    let mut sum = 0.0;
+    for (loss, gradients) in results {
+        sum += loss;
+        accumulator.accumulate(model, gradients);
+    }
+    (sum, accumulator.grads())
 }
 
 /// Linear warm-up over 5 % of the steps, then linear decay.
@@ -245,7 +280,7 @@ impl Corpus {
     /// replaced and 10 % kept (Devlin et al. 2018, section 3.1).
     fn batch(&self, text: &[u32], length: usize, arguments: &Arguments, rng: &mut StdRng) -> Batch {
         const SPECIAL: u32 = 5;
-        let rows = arguments.batch_tokens / length;
+        let rows = (arguments.batch_tokens / arguments.parallel / length).max(1);
         let mut ids = Vec::with_capacity(rows * length);
         let (mut positions, mut targets) = (Vec::new(), Vec::new());
         for _ in 0..rows {

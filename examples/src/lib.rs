@@ -1,1 +1,133 @@
-//! x
+//! What the programs share: devices, errors and the embedded files.
+
+pub mod golden;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use burn::tensor::Device;
+use lora_core::{LoraError, best_device, compiled_backends};
+
+/// The choice of a device on the command line.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct DeviceArgument {
+    /// Device to compute on, such as `flex`, `cuda` or `cuda:1` [default: the fastest compiled in]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+}
+
+impl DeviceArgument {
+    /// Opens the device and says on standard output which it is.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::Device`] if the backend is not compiled in or has no such device.
+    pub fn open(&self) -> Result<(String, Device), LoraError> {
+        let (name, device, why) = match &self.device {
+            Some(name) => (name.clone(), lora_core::device(name)?, "as asked"),
+            None => {
+                let (name, device) = best_device()?;
+                (name.to_string(), device, "fastest compiled in")
+            }
+        };
+        println!("{}", describe(&name, why, &compiled_backends()));
+        Ok((name, device))
+    }
+}
+
+fn describe(name: &str, why: &str, compiled: &[&str]) -> String {
+    let backend = name.split(':').next().unwrap_or(name);
+    let others: Vec<_> = compiled
+        .iter()
+        .copied()
+        .filter(|other| *other != backend)
+        .collect();
+    match others.is_empty() {
+        true => format!("device: {name} ({why}; no others)"),
+        false => format!("device: {name} ({why}; others: {})", others.join(", ")),
+    }
+}
+
+/// Runs a program; an error goes to standard error, with what caused it, and gives exit code 1.
+pub fn run(program: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
+    match program() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", report(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The message of an error, and of the causes that it does not repeat.
+fn report(error: &dyn Error) -> String {
+    let mut text = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(&format!("\n  caused by: {message}"));
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The path of something in the repository's folder `assets`, relative if that is shorter.
+pub fn asset(name: &str) -> PathBuf {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../assets")).join(name);
+    let path = path.canonicalize().unwrap_or(path);
+    let here = std::env::current_dir().ok();
+    match here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_path_buf)) {
+        Some(relative) => relative,
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_is_described_with_its_alternatives() {
+        assert_eq!(
+            describe("flex", "fastest compiled in", &["flex"]),
+            "device: flex (fastest compiled in; no others)"
+        );
+        assert_eq!(
+            describe("cuda:1", "as asked", &["cuda", "wgpu", "flex"]),
+            "device: cuda:1 (as asked; others: wgpu, flex)"
+        );
+    }
+
+    #[test]
+    fn a_cause_is_reported_once() {
+        let source = std::io::Error::other("disk full");
+        let path = Path::new("a.txt");
+        let error = LoraError::io("write", path, source);
+        assert_eq!(report(&error), "error: cannot write a.txt: disk full");
+
+        #[derive(Debug)]
+        struct Outer(LoraError);
+        impl std::fmt::Display for Outer {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("nothing saved")
+            }
+        }
+        impl Error for Outer {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        assert_eq!(
+            report(&Outer(error)),
+            "error: nothing saved\n  caused by: cannot write a.txt: disk full"
+        );
+    }
+
+    #[test]
+    fn the_embedded_data_is_there() {
+        assert!(asset("reviews").join("train.tsv").is_file());
+    }
+}

@@ -185,31 +185,23 @@ fn a_wrong_shape_is_refused() {
     assert!(matches!(refused(folder.path()), LoraError::Shape { .. }));
 }
 
-/// Writes the folder's weights with one tensor in another type.
-fn with_dtype(folder: &Path, name: &str, dtype: Dtype, size: usize) {
-    let all = tensors(folder);
-    let encoded: Vec<_> = all
-        .iter()
-        .map(|(key, data)| {
-            let other = key == name;
-            let shape = data.shape().to_vec();
-            let bytes = match other {
-                true => vec![0; size * data.iter::<f32>().count()],
-                false => data.iter::<f32>().flat_map(f32::to_le_bytes).collect(),
-            };
-            (
-                key.clone(),
-                if other { dtype } else { Dtype::F32 },
-                shape,
-                bytes,
-            )
-        })
-        .collect();
+/// Writes `all` as the folder's weights, the tensor `name` as zeros of another type.
+fn with_dtype(
+    folder: &Path,
+    all: &BTreeMap<String, TensorData>,
+    name: &str,
+    (dtype, size): (Dtype, usize),
+) {
+    let encoded = all.iter().map(|(key, data)| {
+        let (shape, values) = (data.shape().to_vec(), data.iter::<f32>());
+        match key == name {
+            true => (key, dtype, shape, vec![0; size * values.count()]),
+            false => (key, Dtype::F32, shape, values.flat_map(f32::to_le_bytes).collect()),
+        }
+    });
+    let encoded: Vec<_> = encoded.collect();
     let views = encoded.iter().map(|(key, dtype, shape, bytes)| {
-        (
-            key.clone(),
-            TensorView::new(*dtype, shape.clone(), bytes).unwrap(),
-        )
+        (key, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
     });
     let bytes = safetensors::serialize(views, None).unwrap();
     fs::write(folder.join(WEIGHTS_NAME), bytes).unwrap();
@@ -218,18 +210,19 @@ fn with_dtype(folder: &Path, name: &str, dtype: Dtype, size: usize) {
 #[test]
 fn whole_numbers_are_refused_and_narrow_floats_read() {
     let (folder, _) = saved();
+    let all = tensors(folder.path());
     let name = "base_model.model.layers.0.value.lora_A.weight";
-    with_dtype(folder.path(), name, Dtype::I64, 8);
+    with_dtype(folder.path(), &all, name, (Dtype::I64, 8));
     let error = refused(folder.path());
     assert!(
-        matches!(&error, LoraError::Dtype { tensor, dtype, .. } if tensor == name && dtype == "I64")
+        matches!(&error, LoraError::Dtype { tensor, dtype, .. } if tensor == name && dtype == "I64"),
+        "{error}"
     );
-    for (dtype, size) in [(Dtype::F16, 2), (Dtype::BF16, 2), (Dtype::F64, 8)] {
-        with_dtype(folder.path(), name, dtype, size);
+    for kind in [(Dtype::F16, 2), (Dtype::BF16, 2), (Dtype::F64, 8)] {
+        with_dtype(folder.path(), &all, name, kind);
         let model = load_adapter(fresh(), &config(), folder.path()).unwrap();
-        let values = state(&model, |p| p.name == "layers.0.value.weight.lora.a");
-        assert!(values[0].1.iter::<f32>().all(|v| v == 0.0));
-        with_dtype(folder.path(), "", Dtype::F32, 4);
+        let values = state(&model, |p| p.path == "layers.0.value.weight.lora.a");
+        assert!(values[0].1.iter::<f32>().all(|v| v == 0.0), "{kind:?}");
     }
 }
 

@@ -221,7 +221,7 @@ fn burns_own_lora_is_composed() {
     let model = Model {
         layer: LoraLinearConfig::new(5, 4).init(&device),
     };
-    let model = model.apply_lora(burn::module::LoraConfig::new(2).init());
+    let model = model.apply_lora(burn::module::Lora::new(2, 4.0));
     let x = normal::<2>([3, 5], &device);
     let expected = x.clone().matmul(model.layer.weight.val())
         + model.layer.bias.as_ref().unwrap().val().unsqueeze();

@@ -10,8 +10,12 @@ pub use batch::{ClassificationBatch, ClassificationBatcher};
 pub use files::{DataFiles, read_examples};
 pub use parquet_file::read_parquet;
 pub(crate) use tokenized::encode_checked;
-pub use tokenized::{TokenizedDataset, TokenizedExample};
+pub use tokenized::{TokenizedDataset, TokenizedExample, Tokens};
 pub use tsv::read_tsv;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 
 /// One labelled text, or pair of texts.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +35,15 @@ pub enum Label {
     Class(usize),
     /// A number, for regression.
     Value(f32),
+}
+
+/// At most `count` of the examples, drawn at random; the same ones for the same seed.
+pub fn sample(mut examples: Vec<Example>, count: usize, seed: u64) -> Vec<Example> {
+    if count < examples.len() {
+        examples.shuffle(&mut StdRng::seed_from_u64(seed));
+        examples.truncate(count);
+    }
+    examples
 }
 
 /// Where the fields of an example stand in a table.
@@ -67,5 +80,24 @@ fn class_label(index: i64, num_labels: usize) -> Result<Label, String> {
                 "label {index} is out of range, expected 0 to {last}"
             ))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::example;
+
+    #[test]
+    fn a_sample_is_drawn_without_repetition() {
+        let all: Vec<_> = (0..50).map(|i| example(&i.to_string(), i % 2)).collect();
+        let some = sample(all.clone(), 10, 1);
+        assert_eq!(some, sample(all.clone(), 10, 1));
+        assert_ne!(some, sample(all.clone(), 10, 2));
+        let mut texts: Vec<_> = some.iter().map(|example| &example.text).collect();
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), 10);
+        assert_eq!(sample(all.clone(), 50, 1), all);
     }
 }

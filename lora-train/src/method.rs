@@ -1,6 +1,7 @@
 //! What of a model is trained.
 
 use burn::module::Module;
+use lora_core::state::initialize;
 use lora_core::{LoraConfig, LoraError, TaskType};
 use lora_models::bert::{BertConfig, SequenceClassification};
 
@@ -37,7 +38,7 @@ impl Method {
     }
 
     /// Attaches adapters or switches gradients off, so that only what this method trains is
-    /// changed by training.
+    /// changed by training. Fresh weights are drawn now.
     ///
     /// Dropout stays on everywhere, in what is frozen too, as in PEFT.
     ///
@@ -48,17 +49,19 @@ impl Method {
         &self,
         model: SequenceClassification,
     ) -> Result<SequenceClassification, LoraError> {
-        match self {
-            Self::Lora(config) => config.inject(model),
-            Self::Full => Ok(model.set_require_grad(true)),
+        let model = match self {
+            Self::Lora(config) => config.inject(model)?,
+            Self::Full => model.set_require_grad(true),
             Self::Head => {
                 let mut model = model.set_require_grad(false);
                 model.classifier = model.classifier.set_require_grad(true);
                 // BERT's pooler only serves the classifier, and many checkpoints lack it.
                 model.base.pooler = model.base.pooler.set_require_grad(true);
-                Ok(model)
+                model
             }
-        }
+        };
+        initialize(&model);
+        Ok(model)
     }
 }
 
@@ -70,7 +73,6 @@ mod tests {
 
     fn report(method: Method, config: &BertConfig) -> ParameterReport {
         let model = SequenceClassification::new(config, &default_device());
-        lora_core::state::initialize(&model);
         ParameterReport::of(&method.prepare(model).unwrap())
     }
 

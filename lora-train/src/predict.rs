@@ -7,7 +7,7 @@ use lora_models::bert::SequenceClassification;
 use serde::Serialize;
 
 use crate::TrainError;
-use crate::data::{ClassificationBatcher, TokenizedDataset, encode_checked};
+use crate::data::{ClassificationBatcher, TokenizedDataset, Tokens, encode_checked};
 
 /// What a model says about one text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,10 +42,7 @@ pub fn predict<S: AsRef<str>>(
     }
     let texts: Vec<_> = texts.iter().map(|text| (text.as_ref(), None)).collect();
     let encoded = encode_checked(&texts, tokenizer, config, max_len)?;
-    let rows: Vec<_> = encoded
-        .iter()
-        .map(|(ids, types)| (&ids[..], &types[..]))
-        .collect();
+    let rows: Vec<&Tokens> = encoded.iter().collect();
     let prediction = |logits: Vec<f32>| {
         let class = best(&logits);
         let label = config.id2label.get(&class).cloned();
@@ -101,10 +98,7 @@ pub fn evaluate(
     batch_size: usize,
 ) -> Result<Evaluation, TrainError> {
     let examples = data.examples();
-    let rows: Vec<_> = examples
-        .iter()
-        .map(|e| (&e.ids[..], &e.type_ids[..]))
-        .collect();
+    let rows: Vec<&Tokens> = examples.iter().map(|example| &example.tokens).collect();
     let logits = all_logits(model, &rows, batch_size)?;
     let (mut right, mut total) = (0, 0.0);
     for (example, logits) in examples.iter().zip(&logits) {
@@ -122,7 +116,7 @@ pub fn evaluate(
 /// The logits of each row, in order.
 fn all_logits(
     model: &SequenceClassification,
-    rows: &[(&[i32], &[i32])],
+    rows: &[&Tokens],
     batch_size: usize,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
     let model = model.valid();
@@ -130,7 +124,7 @@ fn all_logits(
     let batcher = ClassificationBatcher::new(model.config());
     // Rows of like lengths side by side leave little to pad.
     let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by_key(|&index| rows[index].0.len());
+    order.sort_by_key(|&index| rows[index].ids.len());
     let mut logits = vec![Vec::new(); rows.len()];
     for chunk in order.chunks(batch_size.max(1)) {
         let chosen: Vec<_> = chunk.iter().map(|&index| rows[index]).collect();

@@ -1,16 +1,15 @@
 //! Following a training run: the history, and what is shown of it.
 
+mod evaluation;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
+use burn::train::logger::TrainingProgressLogger;
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
-use burn::train::renderer::{
-    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
-    MetricsRendererTraining,
-};
+use burn::train::renderer::{MetricState, MetricsRenderer, MetricsRendererTraining};
 use burn::train::{Interrupter, LearnerSummary};
 
 use crate::history::{EpochRecord, History, StepRecord};
@@ -96,13 +95,6 @@ impl Recorder {
             ("Loss", false, true) => self.current.dev_loss = value,
             ("Accuracy", false, true) => self.current.dev_accuracy = value / 100.0,
             _ => {}
-        }
-    }
-
-    fn write_line(&mut self, line: std::fmt::Arguments<'_>) {
-        if let View::Lines(output) = &mut self.view {
-            // A reader that went away is no reason to lose the training.
-            let _ = writeln!(output, "{line}").and_then(|()| output.flush());
         }
     }
 
@@ -198,7 +190,11 @@ impl TrainingProgressLogger for Recorder {
             epoch,
             ..std::mem::replace(&mut self.current, blank())
         };
-        self.write_line(format_args!("epoch {epoch}/{}: {record}", self.epochs));
+        if let View::Lines(output) = &mut self.view {
+            let line = writeln!(output, "epoch {epoch}/{}: {record}", self.epochs);
+            // A reader that went away is no reason to lose the training.
+            let _ = line.and_then(|()| output.flush());
+        }
         Self::lock(&self.history).epochs.push(record);
         if let Some(renderer) = self.renderer() {
             renderer.update_epoch(epoch);
@@ -214,53 +210,6 @@ impl TrainingProgressLogger for Recorder {
     fn log_event_training(&mut self, event: String) {
         if let Some(renderer) = self.renderer() {
             renderer.log_event_training(event);
-        }
-    }
-}
-
-// Burn's renderer is one type for training and evaluation; the dashboard gets both.
-impl MetricsRendererEvaluation for Recorder {
-    fn update_test(&mut self, name: EvaluationName, state: MetricState) {
-        if let Some(renderer) = self.renderer() {
-            renderer.update_test(name, state);
-        }
-    }
-}
-
-impl EvaluationProgressLogger for Recorder {
-    fn start_global_progress(&mut self, total_tests: usize) {
-        if let Some(renderer) = self.renderer() {
-            renderer.start_global_progress(total_tests);
-        }
-    }
-
-    fn start_test(&mut self, name: &str, total_items: usize) {
-        if let Some(renderer) = self.renderer() {
-            renderer.start_test(name, total_items);
-        }
-    }
-
-    fn update_test_progress(&mut self, items_processed: usize) {
-        if let Some(renderer) = self.renderer() {
-            renderer.update_test_progress(items_processed);
-        }
-    }
-
-    fn end_test(&mut self) {
-        if let Some(renderer) = self.renderer() {
-            renderer.end_test();
-        }
-    }
-
-    fn end_global_progress(&mut self) {
-        if let Some(renderer) = self.renderer() {
-            renderer.end_global_progress();
-        }
-    }
-
-    fn log_event_evaluation(&mut self, event: String) {
-        if let Some(renderer) = self.renderer() {
-            renderer.log_event_evaluation(event);
         }
     }
 }
@@ -282,92 +231,4 @@ impl MetricsRenderer for Recorder {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::SharedOutput;
-    use burn::train::metric::{
-        AccuracyMetric, LearningRateMetric, LossMetric, Metric, MetricEntry, SerializedEntry,
-    };
-
-    fn state(name: &str, value: NumericEntry) -> MetricState {
-        let id = MetricId::new(Arc::new(name.to_string()));
-        let text = SerializedEntry::new(value.serialize(), value.serialize());
-        MetricState::Numeric(MetricEntry::new(id, text), Some(value))
-    }
-
-    fn register<M: Metric>(recorder: &mut Recorder, metric: M) {
-        let id = MetricId::new(metric.name());
-        recorder.register_metric(MetricDefinition::new(id, &metric));
-    }
-
-    fn recorder() -> (Recorder, Arc<Mutex<History>>, SharedOutput, Interrupter) {
-        let (output, interrupter) = (SharedOutput::default(), Interrupter::new());
-        let view = View::Lines(Box::new(output.clone()));
-        let (mut recorder, history) = Recorder::new(view, interrupter.clone());
-        register(&mut recorder, LossMetric::new());
-        register(&mut recorder, AccuracyMetric::new());
-        register(&mut recorder, LearningRateMetric::new());
-        (recorder, history, output, interrupter)
-    }
-
-    fn one_batch(value: f64) -> NumericEntry {
-        NumericEntry::Aggregated {
-            aggregated_value: value,
-            count: 4,
-        }
-    }
-
-    #[test]
-    fn one_line_for_each_epoch() {
-        let (mut recorder, history, output, interrupter) = recorder();
-        recorder.start(2, 1, None, None);
-        for epoch in 1..=2 {
-            recorder.start_split("train", 8);
-            for loss in [1.0, 0.5] {
-                recorder.update_train(state("Loss", one_batch(loss)));
-                recorder.update_train(state("Learning Rate", one_batch(loss / 10.0)));
-            }
-            recorder.update_train(state("Loss", NumericEntry::Final(0.75)));
-            recorder.update_train(state("Accuracy", NumericEntry::Final(50.0)));
-            recorder.end_split();
-            recorder.start_split("valid", 3);
-            recorder.update_valid(state("Loss", NumericEntry::Final(0.625)));
-            recorder.update_valid(state("Accuracy", NumericEntry::Final(66.666)));
-            recorder.end_split();
-            recorder.update_epoch(epoch);
-        }
-        recorder.end();
-        let text = output.text();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 2, "{text}");
-        let expected = "epoch 2/2: train loss 0.7500, dev loss 0.6250, dev accuracy 66.67 %, ";
-        assert!(
-            lines[1].starts_with(expected) && lines[1].ends_with(" examples/s"),
-            "{text}"
-        );
-        assert!(!text.contains('\u{1b}'), "{text}");
-
-        let history = Recorder::lock(&history);
-        assert_eq!((history.steps.len(), history.epochs.len()), (4, 2));
-        assert_eq!(
-            history.steps[1],
-            StepRecord {
-                loss: 0.5,
-                learning_rate: 0.05
-            }
-        );
-        assert_eq!(history.epochs[1].train_accuracy, 0.5);
-        assert!(history.epochs[0].examples_per_second > 0.0);
-        assert!(!interrupter.should_stop());
-    }
-
-    #[test]
-    fn a_loss_that_is_not_finite_stops_training() {
-        let (mut recorder, history, _, interrupter) = recorder();
-        recorder.update_train(state("Loss", one_batch(1.0)));
-        recorder.update_train(state("Loss", one_batch(f64::INFINITY)));
-        assert!(interrupter.should_stop());
-        let (step, loss) = Recorder::lock(&history).first_divergence().unwrap();
-        assert_eq!((step, loss), (2, f64::INFINITY));
-    }
-}
+mod tests;

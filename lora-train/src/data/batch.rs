@@ -4,7 +4,7 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lora_models::bert::{BertConfig, EncoderInput};
 
-use super::TokenizedExample;
+use super::{TokenizedExample, Tokens};
 
 /// A batch of examples as tensors.
 #[derive(Debug, Clone)]
@@ -29,41 +29,48 @@ impl ClassificationBatcher {
         }
     }
 
-    /// What the model reads for these examples, given as token ids and segments.
+    /// What the model reads for these texts.
     ///
     /// The attention mask is left out if nothing is padded, and the segments if all are 0.
-    pub(crate) fn input(&self, rows: &[(&[i32], &[i32])], device: &Device) -> EncoderInput {
+    pub(crate) fn input(&self, rows: &[&Tokens], device: &Device) -> EncoderInput {
         let longest = rows
             .iter()
-            .map(|(ids, _)| ids.len())
+            .map(|row| row.ids.len())
             .max()
             .unwrap_or_default();
-        let padded = rows.iter().any(|(ids, _)| ids.len() < longest);
+        let padded = rows.iter().any(|row| row.ids.len() < longest);
         let segments = rows
             .iter()
-            .any(|(_, type_ids)| type_ids.iter().any(|id| *id != 0));
-        let tensor = |row: &dyn Fn(&(&[i32], &[i32])) -> Vec<i32>, fill: i32| {
-            let mut values = Vec::with_capacity(rows.len() * longest);
-            for (index, source) in rows.iter().enumerate() {
-                values.extend(row(source));
-                values.resize((index + 1) * longest, fill);
-            }
-            Tensor::from_data(TensorData::new(values, [rows.len(), longest]), device)
-        };
+            .any(|row| row.type_ids.iter().any(|id| *id != 0));
+        let mask = |row: &Tokens| vec![1; row.ids.len()];
         EncoderInput {
-            input_ids: tensor(&|(ids, _)| ids.to_vec(), self.pad),
-            attention_mask: padded.then(|| tensor(&|(ids, _)| vec![1; ids.len()], 0)),
-            token_type_ids: segments.then(|| tensor(&|(_, type_ids)| type_ids.to_vec(), 0)),
+            input_ids: pad(rows, longest, self.pad, |row| row.ids.clone(), device),
+            attention_mask: padded.then(|| pad(rows, longest, 0, mask, device)),
+            token_type_ids: segments
+                .then(|| pad(rows, longest, 0, |row| row.type_ids.clone(), device)),
         }
     }
 }
 
+/// The `values` of each row, filled up to `length`: `[rows, length]`.
+fn pad(
+    rows: &[&Tokens],
+    length: usize,
+    fill: i32,
+    values: impl Fn(&Tokens) -> Vec<i32>,
+    device: &Device,
+) -> Tensor<2, Int> {
+    let mut all = Vec::with_capacity(rows.len() * length);
+    for (index, row) in rows.iter().enumerate() {
+        all.extend(values(row));
+        all.resize((index + 1) * length, fill);
+    }
+    Tensor::from_data(TensorData::new(all, [rows.len(), length]), device)
+}
+
 impl Batcher<TokenizedExample, ClassificationBatch> for ClassificationBatcher {
     fn batch(&self, items: Vec<TokenizedExample>, device: &Device) -> ClassificationBatch {
-        let rows: Vec<_> = items
-            .iter()
-            .map(|i| (i.ids.as_slice(), i.type_ids.as_slice()))
-            .collect();
+        let rows: Vec<&Tokens> = items.iter().map(|item| &item.tokens).collect();
         let classes: Vec<i32> = items.iter().map(|item| item.class as i32).collect();
         let count = classes.len();
         ClassificationBatch {
@@ -80,11 +87,11 @@ mod tests {
     use lora_core::default_device;
 
     fn item(ids: &[i32], type_ids: &[i32], class: usize) -> TokenizedExample {
-        TokenizedExample {
+        let tokens = Tokens {
             ids: ids.to_vec(),
             type_ids: type_ids.to_vec(),
-            class,
-        }
+        };
+        TokenizedExample { tokens, class }
     }
 
     fn batch(items: Vec<TokenizedExample>) -> ClassificationBatch {

@@ -10,13 +10,20 @@ use lora_models::tokenizer::Encoding;
 use super::{Example, Label};
 use crate::TrainError;
 
-/// One example, ready for a batch.
+/// A text, or pair of texts, as a model reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenizedExample {
+pub struct Tokens {
     /// Token ids, special tokens included.
     pub ids: Vec<i32>,
     /// The segment of each token.
     pub type_ids: Vec<i32>,
+}
+
+/// One example, ready for a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenizedExample {
+    /// The text.
+    pub tokens: Tokens,
     /// The class.
     pub class: usize,
 }
@@ -60,11 +67,7 @@ impl TokenizedDataset {
         let examples = encodings
             .into_iter()
             .zip(classes)
-            .map(|((ids, type_ids), class)| TokenizedExample {
-                ids,
-                type_ids,
-                class,
-            })
+            .map(|(tokens, class)| TokenizedExample { tokens, class })
             .collect();
         Ok(Self {
             examples: Arc::new(examples),
@@ -100,13 +103,13 @@ fn class(index: usize, example: &Example, num_labels: usize) -> Result<usize, Tr
     }
 }
 
-/// Token ids and segments of each text, all of which `config`'s model has embeddings for.
+/// The tokens of each text, all of which `config`'s model has embeddings for.
 pub(crate) fn encode_checked(
     texts: &[(&str, Option<&str>)],
     tokenizer: &Tokenizer,
     config: &BertConfig,
     max_len: usize,
-) -> Result<Vec<(Vec<i32>, Vec<i32>)>, TrainError> {
+) -> Result<Vec<Tokens>, TrainError> {
     if max_len > config.max_tokens() {
         return Err(TrainError::MaxLen {
             max_len,
@@ -117,7 +120,7 @@ pub(crate) fn encode_checked(
     for (&(text, _), encoding) in texts.iter().zip(encode_all(texts, tokenizer, max_len)?) {
         let ids = embeddable(encoding.ids, "token", config.vocab_size, text)?;
         let type_ids = embeddable(encoding.type_ids, "segment", config.type_vocab_size, text)?;
-        encoded.push((ids, type_ids));
+        encoded.push(Tokens { ids, type_ids });
     }
     Ok(encoded)
 }
@@ -185,6 +188,7 @@ mod tests {
         let ids: Vec<u32> = data
             .get(0)
             .unwrap()
+            .tokens
             .ids
             .iter()
             .map(|id| *id as u32)
@@ -196,7 +200,7 @@ mod tests {
     fn long_texts_are_cut() {
         let long = "good ".repeat(50);
         let data = encode(&[example(&long, 1)], &tiny_config(), 8).unwrap();
-        assert_eq!(data.examples()[0].ids.len(), 8);
+        assert_eq!(data.examples()[0].tokens.ids.len(), 8);
     }
 
     #[test]
@@ -207,8 +211,8 @@ mod tests {
         };
         let data = encode(&[pair.clone(), example("good", 0)], &tiny_config(), 16).unwrap();
         let expected = tokenizer().encode("good", Some("bad"), 16).unwrap();
-        assert_eq!(data.examples()[0].ids.len(), expected.ids.len());
-        assert!(data.examples()[1].ids.len() < expected.ids.len());
+        assert_eq!(data.examples()[0].tokens.ids.len(), expected.ids.len());
+        assert!(data.examples()[1].tokens.ids.len() < expected.ids.len());
         assert_eq!(
             encode(&[pair], &tiny_config(), 16).unwrap().examples()[0],
             data.examples()[0]

@@ -178,12 +178,12 @@ mod tests {
     #[test]
     fn a_header_may_name_columns_in_any_order() {
         let examples = read(b"index\tlabel\tsentence1\tsentence2\n7\t1\tone\ttwo\n", 2).unwrap();
-        let expected = Example {
+        let expected = [Example {
             pair: Some("two".into()),
             ..single("one", 1)
-        };
-        assert_eq!(examples, [expected.clone()]);
-        assert_eq!(read(b"one\ttwo\t1\n", 2).unwrap(), [expected]);
+        }];
+        assert_eq!(examples, expected);
+        assert_eq!(read(b"one\ttwo\t1\n", 2).unwrap(), expected);
     }
 
     #[test]

@@ -1,0 +1,66 @@
+//! A module's parameters and gradients under PEFT's names and in PyTorch's layout.
+
+use std::collections::BTreeSet;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor, TensorData};
+use lora_core::state::{ParameterInfo, parameters};
+
+/// One parameter at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// PEFT's name: the module path, then `lora_A.weight` and so on for an adapter's factors.
+    pub name: String,
+    /// Whether it is configured to be trained.
+    pub trainable: bool,
+    /// Its value.
+    pub value: TensorData,
+    /// Its gradient, if it has one.
+    pub gradient: Option<TensorData>,
+}
+
+/// Every parameter of `module`, with its gradient where `gradients` has one.
+pub fn snapshots<M: Module>(module: &M, gradients: Option<&Gradients>) -> Vec<Snapshot> {
+    let infos = parameters(module);
+    let tables: BTreeSet<String> =
+        infos.iter().filter(|p| p.is_embedding()).map(|p| p.path.clone()).collect();
+    let mut visitor = Visitor { infos: infos.into_iter(), tables, gradients, found: Vec::new() };
+    module.visit(&mut visitor);
+    visitor.found
+}
+
+struct Visitor<'a> {
+    /// In the order of the visit.
+    infos: std::vec::IntoIter<ParameterInfo>,
+    tables: BTreeSet<String>,
+    gradients: Option<&'a Gradients>,
+    found: Vec<Snapshot>,
+}
+
+impl ModuleVisitor for Visitor<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(info) = self.infos.next() else { return };
+        let published = |tensor: Tensor<D>| match info.transposed || info.adapter {
+            true => tensor.transpose().into_data(),
+            false => tensor.into_data(),
+        };
+        let base = param.base();
+        let gradient = self.gradients.and_then(|gradients| base.grad(gradients));
+        self.found.push(Snapshot {
+            name: peft_name(&info, &self.tables),
+            trainable: info.trainable,
+            gradient: gradient.map(published),
+            value: published(base.without_autodiff()),
+        });
+    }
+}
+
+fn peft_name(info: &ParameterInfo, tables: &BTreeSet<String>) -> String {
+    let Some((weight, factor)) = info.path.split_once(".lora.") else { return info.name.clone() };
+    let module = weight.strip_suffix(".weight").unwrap_or(weight);
+    let factor = factor.to_uppercase();
+    match tables.contains(weight) {
+        true => format!("{module}.lora_embedding_{factor}"),
+        false => format!("{module}.lora_{factor}.weight"),
+    }
+}

@@ -1,0 +1,199 @@
+//! The command line of `sst2`.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use burn_lora_examples::DeviceArgument;
+use clap::{Args, Parser, ValueEnum};
+use lora_core::{LoraConfig, TargetModules};
+use lora_train::TrainingConfig;
+
+/// Fine-tune a BERT or RoBERTa to tell positive from negative sentences.
+///
+/// Without options: LoRA on a small RoBERTa with a small set of reviews, both part of the
+/// repository, into out/sst2.
+#[derive(Debug, Parser)]
+pub(crate) struct Arguments {
+    /// Folder with a checkpoint, or a model's id on the hub [default: assets/roberta-tiny]
+    #[arg(long, value_name = "DIR|ID")]
+    pub(crate) model: Option<String>,
+    /// Folder with train.tsv and dev.tsv (or parquet), or a data set's id on the hub, such as
+    /// stanfordnlp/sst2 [default: assets/reviews]
+    #[arg(long, value_name = "DIR|ID")]
+    pub(crate) data: Option<String>,
+    /// Train on this many of the examples, drawn at random
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Number of classes
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) labels: usize,
+    /// Folder for the adapter (or model), metrics and plot [default: out/sst2]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write into the folder though there is something in it
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgument,
+    #[command(flatten)]
+    pub(crate) method: MethodArguments,
+    #[command(flatten)]
+    pub(crate) training: TrainingArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What to train")]
+pub(crate) struct MethodArguments {
+    /// How to fine-tune
+    #[arg(long, value_enum, default_value_t = Kind::Lora)]
+    pub(crate) method: Kind,
+    /// PEFT's adapter_config.json, or a folder with one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rank", "alpha", "targets", "lora_dropout"])]
+    pub(crate) config: Option<PathBuf>,
+    /// Rank of the adapters [default: 8]
+    #[arg(long, value_name = "R")]
+    pub(crate) rank: Option<usize>,
+    /// Scale of the adapters, divided by the rank [default: 16]
+    #[arg(long)]
+    pub(crate) alpha: Option<f64>,
+    /// Modules to adapt: names with commas between them, a regular expression for whole paths, or
+    /// all-linear [default: query,value]
+    #[arg(long, value_name = "NAMES")]
+    pub(crate) targets: Option<String>,
+    /// Dropout before the adapters [default: 0]
+    #[arg(long, value_name = "P")]
+    pub(crate) lora_dropout: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Adapters and the classification head
+    Lora,
+    /// Every weight
+    Full,
+    /// The classification head alone
+    Head,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How to train")]
+pub(crate) struct TrainingArguments {
+    /// Number of times each example is seen
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) epochs: usize,
+    /// Number of examples in a step
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) batch_size: usize,
+    /// Highest learning rate
+    #[arg(long, default_value_t = 5e-4)]
+    pub(crate) lr: f64,
+    /// Part of the steps in which the learning rate rises
+    #[arg(long, value_name = "RATIO", default_value_t = 0.06)]
+    pub(crate) warmup_ratio: f64,
+    /// Longest sequence in tokens; what is longer is cut
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) max_len: usize,
+    /// Seed of fresh weights, dropout and the order of the examples
+    #[arg(long, default_value_t = 42)]
+    pub(crate) seed: u64,
+}
+
+impl TrainingArguments {
+    /// The same as the library has it.
+    pub(crate) fn config(&self) -> TrainingConfig {
+        TrainingConfig::new()
+            .with_epochs(self.epochs)
+            .with_batch_size(self.batch_size)
+            .with_learning_rate(self.lr)
+            .with_warmup_ratio(self.warmup_ratio)
+            .with_max_len(self.max_len)
+            .with_seed(self.seed)
+    }
+}
+
+impl MethodArguments {
+    /// The adapters' configuration; `None` for the methods without.
+    pub(crate) fn lora(&self) -> Result<Option<LoraConfig>, Box<dyn Error>> {
+        if self.method != Kind::Lora {
+            let given = [
+                ("--config", self.config.is_some()),
+                ("--rank", self.rank.is_some()),
+                ("--alpha", self.alpha.is_some()),
+                ("--targets", self.targets.is_some()),
+                ("--lora-dropout", self.lora_dropout.is_some()),
+            ];
+            return match given.iter().find(|(_, given)| *given) {
+                Some((option, _)) => Err(format!("{option} is for --method lora only").into()),
+                None => Ok(None),
+            };
+        }
+        if let Some(path) = &self.config {
+            return Ok(Some(LoraConfig::from_file(path)?));
+        }
+        let mut config = LoraConfig::new()
+            .with_r(self.rank.unwrap_or(8))
+            .with_lora_alpha(self.alpha.unwrap_or(16.0))
+            .with_lora_dropout(self.lora_dropout.unwrap_or(0.0));
+        config.target_modules = Some(targets(self.targets.as_deref().unwrap_or("query,value")));
+        Ok(Some(config))
+    }
+}
+
+/// Names with commas between them, or else one of PEFT's strings.
+fn targets(text: &str) -> TargetModules {
+    let is_name = |part: &str| {
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
+    };
+    let parts: Vec<String> = text
+        .split(',')
+        .map(|part| part.trim().to_string())
+        .collect();
+    match parts.iter().all(|part| is_name(part)) {
+        true => parts.into(),
+        false => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn targets_are_names_or_one_of_pefts_strings() {
+        assert_eq!(targets("query"), ["query"].into());
+        assert_eq!(targets("query, self.value"), ["query", "self.value"].into());
+        assert!(targets("all-linear").is_all_linear());
+        assert_eq!(targets(".*layer.{1,2}"), ".*layer.{1,2}".into());
+    }
+
+    #[test]
+    fn options_of_lora_are_refused_without_it() {
+        let parse = |text: &str| {
+            let words = std::iter::once("sst2").chain(text.split_whitespace());
+            Arguments::try_parse_from(words)
+        };
+        let arguments = parse("--method head --rank 4").unwrap();
+        let error = arguments.method.lora().unwrap_err().to_string();
+        assert_eq!(error, "--rank is for --method lora only");
+        assert_eq!(parse("--method full").unwrap().method.lora().unwrap(), None);
+        let lora = parse("--rank 4 --targets key")
+            .unwrap()
+            .method
+            .lora()
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (lora.r, lora.lora_alpha, lora.target_modules),
+            (4, 16.0, Some(["key"].into()))
+        );
+        assert!(parse("--config a.json --rank 4").is_err());
+    }
+}

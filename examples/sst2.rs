@@ -4,6 +4,7 @@
 mod arguments;
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -61,14 +62,17 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         None if arguments.method.method == Kind::Full => Method::Full,
         None => Method::Head,
     };
-    if let Method::Lora(lora) = &method {
-        let plan = lora.plan(&loaded.model)?;
+    let plan = match &method {
+        Method::Lora(lora) => Some(lora.plan(&loaded.model)?),
+        _ => None,
+    };
+    let model = method.prepare(loaded.model)?;
+    if let Some(plan) = plan {
         println!("{plan}");
         for warning in &plan.warnings {
             eprintln!("warning: {warning}");
         }
     }
-    let model = method.prepare(loaded.model)?;
     let parameters = ParameterReport::of(&model);
     println!("{parameters}");
 
@@ -80,6 +84,12 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         Some(&out),
         Progress::Auto,
     )?;
+    if std::io::stdout().is_terminal() {
+        // The dashboard takes its numbers with it when it closes.
+        for epoch in &trained.history.epochs {
+            println!("epoch {}/{}: {epoch}", epoch.epoch, config.epochs);
+        }
+    }
     if trained.interrupted {
         println!("stopped after {} epochs", trained.history.epochs.len());
     }

@@ -196,7 +196,12 @@ fn with_dtype(
         let (shape, values) = (data.shape().to_vec(), data.iter::<f32>());
         match key == name {
             true => (key, dtype, shape, vec![0; size * values.count()]),
-            false => (key, Dtype::F32, shape, values.flat_map(f32::to_le_bytes).collect()),
+            false => (
+                key,
+                Dtype::F32,
+                shape,
+                values.flat_map(f32::to_le_bytes).collect(),
+            ),
         }
     });
     let encoded: Vec<_> = encoded.collect();

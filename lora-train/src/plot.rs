@@ -97,7 +97,8 @@ fn draw_losses(area: &Area<'_>, losses: &[f64]) -> DrawResult {
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        // A loss starts high: below its beginning there is room.
+        .position(SeriesLabelPosition::LowerLeft)
         .background_style(WHITE.mix(0.8))
         .label_font((FONT, 14))
         .draw()?;
@@ -106,14 +107,14 @@ fn draw_losses(area: &Area<'_>, losses: &[f64]) -> DrawResult {
 
 fn draw_accuracies(area: &Area<'_>, accuracies: &[f64]) -> DrawResult {
     let lowest = accuracies.iter().copied().fold(100.0, f64::min);
-    let floor = ((lowest / 10.0).floor() * 10.0).clamp(0.0, 90.0);
+    let floor = (((lowest - 1.0) / 10.0).floor() * 10.0).clamp(0.0, 90.0);
     let epochs = accuracies.len().max(1);
     let mut chart = ChartBuilder::on(area)
         .caption("Development accuracy", (FONT, 20))
         .margin(14)
         .x_label_area_size(44)
         .y_label_area_size(58)
-        .build_cartesian_2d(0.5..epochs as f64 + 0.5, floor..100.0)?;
+        .build_cartesian_2d(0.5..epochs as f64 + 0.5, floor..101.0)?;
     let whole = |epoch: &f64| match epoch.fract() == 0.0 {
         true => format!("{epoch:.0}"),
         false => String::new(),
@@ -141,10 +142,9 @@ fn draw_accuracies(area: &Area<'_>, accuracies: &[f64]) -> DrawResult {
     Ok(())
 }
 
-/// The mean of the steps so far, those further back counting less: the last tenth of the run
-/// counts most.
+/// The mean of the steps so far, weighted so that those within a tenth of the run count most.
 fn smooth(losses: &[f64]) -> Vec<f64> {
-    let keep = 1.0 - 1.0 / (losses.len() as f64 / 20.0).max(1.0);
+    let keep = 1.0 - 1.0 / (losses.len() as f64 / 10.0).max(1.0);
     let (mut sum, mut weight) = (0.0, 0.0);
     let mut step = |loss: &f64| {
         sum = keep * sum + loss;

@@ -94,11 +94,22 @@ impl Case {
                 Dtype::I64 => Values::Integers(numbers(view.data(), i64::from_le_bytes)),
                 other => return Err(format!("{name} in io.safetensors is {other:?}").into()),
             };
-            io.insert(name, Array { shape: view.shape().to_vec(), values });
+            io.insert(
+                name,
+                Array {
+                    shape: view.shape().to_vec(),
+                    values,
+                },
+            );
         }
         let name = folder.file_name().unwrap_or(folder.as_os_str());
         let (name, folder) = (name.to_string_lossy().into_owned(), folder.to_path_buf());
-        Ok(Self { name, folder, description, io })
+        Ok(Self {
+            name,
+            folder,
+            description,
+            io,
+        })
     }
 
     /// The folder of the base model.
@@ -113,7 +124,10 @@ impl Case {
 
     /// The results whose names start with `prefix`, without it.
     pub fn results(&self, prefix: &str) -> Vec<(&str, &Array)> {
-        let named = self.io.iter().filter_map(|(name, a)| Some((name.strip_prefix(prefix)?, a)));
+        let named = self
+            .io
+            .iter()
+            .filter_map(|(name, a)| Some((name.strip_prefix(prefix)?, a)));
         named.collect()
     }
 
@@ -135,7 +149,10 @@ impl Case {
     ///
     /// One is missing or has the wrong type or rank.
     pub fn inputs(&self, device: &Device) -> Result<Inputs<'_>, Box<dyn Error>> {
-        let inputs = Inputs { case: self, device: device.clone() };
+        let inputs = Inputs {
+            case: self,
+            device: device.clone(),
+        };
         inputs.integers::<2>("input_ids")?;
         Ok(inputs)
     }
@@ -173,7 +190,10 @@ impl Inputs<'_> {
     /// As [`Case::inputs`].
     pub fn integers<const D: usize>(&self, name: &str) -> Result<Tensor<D, Int>, Box<dyn Error>> {
         match self.case.io.get(&format!("in.{name}")) {
-            Some(Array { shape, values: Values::Integers(values) }) if shape.len() == D => {
+            Some(Array {
+                shape,
+                values: Values::Integers(values),
+            }) if shape.len() == D => {
                 let data = TensorData::new(values.clone(), shape.clone());
                 Ok(Tensor::from_data(data, &self.device))
             }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lora_core::LoraConfig;
-use lora_core::adapter_file::WEIGHTS_NAME;
+use lora_core::adapter_file::{CONFIG_NAME, WEIGHTS_NAME};
 use safetensors::SafeTensors;
 
-use super::report::Report;
+use super::report::{Part, Report};
 
 /// A temporary folder, removed when dropped.
 #[derive(Debug)]
@@ -53,17 +53,32 @@ pub fn compare_adapters(
     written: &Path,
     report: &mut Report,
 ) -> Result<(), Box<dyn Error>> {
-    let [expected, found] = [LoraConfig::from_file(peft)?, LoraConfig::from_file(written)?];
-    report.equal("adapter_config.json", &expected, &found);
+    let [expected, found] = [
+        LoraConfig::from_file(peft)?,
+        LoraConfig::from_file(written)?,
+    ];
+    report.equal(CONFIG_NAME, &expected, &found);
     let [expected, found] = [tensors(peft)?, tensors(written)?];
     let names = |tensors: &Tensors| tensors.keys().cloned().collect::<Vec<_>>();
-    report.equal("the keys of adapter_model.safetensors", &names(&expected), &names(&found));
-    let differing = expected.iter().filter(|(name, tensor)| found.get(*name) != Some(tensor));
+    report.equal(
+        "the keys of the adapter file",
+        &names(&expected),
+        &names(&found),
+    );
+    let differing = expected
+        .iter()
+        .filter(|(name, tensor)| found.get(*name) != Some(tensor));
     let differing: Vec<&String> = differing.map(|(name, _)| name).collect();
     for name in &differing {
-        report.problems.push(format!("{name} of adapter_model.safetensors is not bit for bit PEFT's"));
+        report.problems.push(format!(
+            "{name} of {WEIGHTS_NAME} is not bit for bit PEFT's"
+        ));
     }
-    report.measure("file", "adapter_model.safetensors", differing.len() as f32, 0.0);
+    report.parts.push(Part {
+        name: "file",
+        largest: differing.len() as f32,
+        tolerance: 0.0,
+    });
     Ok(())
 }
 
@@ -76,7 +91,13 @@ fn tensors(folder: &Path) -> Result<Tensors, Box<dyn Error>> {
     let bytes = std::fs::read(&path).map_err(|e| named(&e))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| named(&e))?;
     let tensors = file.tensors().into_iter().map(|(name, view)| {
-        (name, (format!("{:?} {:?}", view.dtype(), view.shape()), view.data().to_vec()))
+        (
+            name,
+            (
+                format!("{:?} {:?}", view.dtype(), view.shape()),
+                view.data().to_vec(),
+            ),
+        )
     });
     Ok(tensors.collect())
 }

@@ -53,7 +53,10 @@ impl ParityModel for SequenceClassification {
             [batch, 1] => mean_squared_error(logits.reshape([batch]), inputs.floats("labels")?),
             _ => cross_entropy(logits, inputs.integers("labels")?, None),
         };
-        Ok(Outputs { logits: vec![("logits", data)], loss })
+        Ok(Outputs {
+            logits: vec![("logits", data)],
+            loss,
+        })
     }
 }
 
@@ -69,7 +72,10 @@ impl ParityModel for MaskedLm {
         let rows = batch * sequence;
         let labels = inputs.integers::<2>("labels")?.reshape([rows]);
         let loss = cross_entropy(logits.reshape([rows, vocabulary]), labels, Some(IGNORED));
-        Ok(Outputs { logits: vec![("logits", data)], loss })
+        Ok(Outputs {
+            logits: vec![("logits", data)],
+            loss,
+        })
     }
 }
 
@@ -93,6 +99,9 @@ impl ParityModel for QuestionAnswering {
             Ok(cross_entropy(logits, positions, Some(sequence)))
         };
         let loss = loss(start, "start_positions")? + loss(end, "end_positions")?;
-        Ok(Outputs { logits, loss: loss.div_scalar(2.0) })
+        Ok(Outputs {
+            logits,
+            loss: loss.div_scalar(2.0),
+        })
     }
 }

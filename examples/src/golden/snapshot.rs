@@ -22,9 +22,17 @@ pub struct Snapshot {
 /// Every parameter of `module`, with its gradient where `gradients` has one.
 pub fn snapshots<M: Module>(module: &M, gradients: Option<&Gradients>) -> Vec<Snapshot> {
     let infos = parameters(module);
-    let tables: BTreeSet<String> =
-        infos.iter().filter(|p| p.is_embedding()).map(|p| p.path.clone()).collect();
-    let mut visitor = Visitor { infos: infos.into_iter(), tables, gradients, found: Vec::new() };
+    let tables: BTreeSet<String> = infos
+        .iter()
+        .filter(|p| p.is_embedding())
+        .map(|p| p.path.clone())
+        .collect();
+    let mut visitor = Visitor {
+        infos: infos.into_iter(),
+        tables,
+        gradients,
+        found: Vec::new(),
+    };
     module.visit(&mut visitor);
     visitor.found
 }
@@ -39,7 +47,9 @@ struct Visitor<'a> {
 
 impl ModuleVisitor for Visitor<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(info) = self.infos.next() else { return };
+        let Some(info) = self.infos.next() else {
+            return;
+        };
         let published = |tensor: Tensor<D>| match info.transposed || info.adapter {
             true => tensor.transpose().into_data(),
             false => tensor.into_data(),
@@ -56,7 +66,9 @@ impl ModuleVisitor for Visitor<'_> {
 }
 
 fn peft_name(info: &ParameterInfo, tables: &BTreeSet<String>) -> String {
-    let Some((weight, factor)) = info.path.split_once(".lora.") else { return info.name.clone() };
+    let Some((weight, factor)) = info.path.split_once(".lora.") else {
+        return info.name.clone();
+    };
     let module = weight.strip_suffix(".weight").unwrap_or(weight);
     let factor = factor.to_uppercase();
     match tables.contains(weight) {

@@ -78,7 +78,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<LoraConfig, LoraError> {
     for (field, value) in fields {
         if known.contains_key(&field) {
             // Python writes `null` for a field that was never set.
-            if !(value.is_null() && !known[&field].is_null()) {
+            if !value.is_null() || known[&field].is_null() {
                 supported.insert(field, value);
             }
             continue;

@@ -51,10 +51,16 @@ impl TensorFile {
             )));
         }
         if data_start > MAX_HEADER {
-            return Err(broken(format!("its header would have {} bytes", data_start - 8)));
+            return Err(broken(format!(
+                "its header would have {} bytes",
+                data_start - 8
+            )));
         }
         let mut header = Vec::new();
-        file.by_ref().take(data_start - 8).read_to_end(&mut header).map_err(io)?;
+        file.by_ref()
+            .take(data_start - 8)
+            .read_to_end(&mut header)
+            .map_err(io)?;
         // Parsing checks the tensors' sizes and that they leave no holes; the library's own reader
         // would want the tensors in memory as well.
         let metadata: Metadata =

@@ -19,9 +19,9 @@
 //! - AdamW divides each gradient by its own size. Where a gradient is zero but for rounding (say
 //!   1e-8, beside others of 1e-2), the step it takes is rounding too, and two runs of the same
 //!   mathematics end up further apart than 1e-4. A value of a parameter that differs by more is
-//!   therefore held against our own run: it is accepted only if that run, started from weights
-//!   changed in their last bits (±2⁻²¹, eight times), moves the same value at least as far.
-//!   Logits and losses get no such allowance.
+//!   therefore held against our own run, started from weights changed in their last bits (±2⁻²¹,
+//!   eight times): it may be off by 1e-4 and what the same value moves there. Logits and losses
+//!   get no such allowance.
 //! - The bias of a question-answering head shifts all logits of a kind and not the loss: its whole
 //!   gradient is rounding. It is not compared after training, and the logits up to one constant.
 

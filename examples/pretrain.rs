@@ -113,7 +113,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     device.seed(arguments.seed);
     let training_device = device.clone().autodiff();
     let model = match &arguments.init {
-        Some(folder) => MaskedLm::from_pretrained(&folder.to_string_lossy(), &training_device)?.model,
+        Some(folder) => {
+            MaskedLm::from_pretrained(&folder.to_string_lossy(), &training_device)?.model
+        }
         None => MaskedLm::new(&config(&arguments, &tokenizer), &training_device),
     };
     lora_core::state::initialize(&model);
@@ -164,7 +166,11 @@ fn train(
             .collect();
         tokens += parts.iter().map(|part| part.tokens).sum::<usize>();
         let (value, gradients) = backward(&model, parts, &training_device);
-        smooth = if step == 1 { value } else { 0.98 * smooth + 0.02 * value };
+        smooth = if step == 1 {
+            value
+        } else {
+            0.98 * smooth + 0.02 * value
+        };
         model = optimizer.step(rate(step, arguments), model, gradients);
         bar.set_position(step as u64);
         bar.set_message(format!("loss {smooth:.3}"));
@@ -199,7 +205,10 @@ fn backward(model: &MaskedLm, parts: Vec<Batch>, device: &Device) -> (f32, Gradi
                 })
             })
             .collect();
-        workers.into_iter().map(|worker| worker.join().expect("a worker panicked")).collect()
+        workers
+            .into_iter()
+            .map(|worker| worker.join().expect("a worker panicked"))
+            .collect()
     });
     let mut accumulator = GradientsAccumulator::new();
     let mut sum = 0.0;

@@ -1,6 +1,5 @@
 //! Fine-tunes a BERT or RoBERTa to tell positive from negative sentences, as in GLUE's SST-2.
 
-#[path = "src/sst2_arguments.rs"]
 mod arguments;
 
 use std::error::Error;
@@ -33,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let config = arguments.training.config();
+    let mut config = arguments.training.config();
     config.validate()?;
     let out = prepare_out(arguments)?;
     let (device_name, device) = arguments.device.open()?;
@@ -45,6 +44,9 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
     let shape = loaded.model.config().clone();
+    if arguments.training.max_len.is_none() {
+        config.max_len = config.max_len.min(shape.max_tokens());
+    }
 
     let data_name = named(&arguments.data, "reviews");
     let files = DataFiles::find(&data_name)?;

@@ -90,9 +90,9 @@ pub(crate) struct TrainingArguments {
     /// Part of the steps in which the learning rate rises
     #[arg(long, value_name = "RATIO", default_value_t = 0.06)]
     pub(crate) warmup_ratio: f64,
-    /// Longest sequence in tokens; what is longer is cut
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub(crate) max_len: usize,
+    /// Longest sequence in tokens; what is longer is cut [default: 128, or what the model has]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_len: Option<usize>,
     /// Seed of fresh weights, dropout and the order of the examples
     #[arg(long, default_value_t = 42)]
     pub(crate) seed: u64,
@@ -106,7 +106,7 @@ impl TrainingArguments {
             .with_batch_size(self.batch_size)
             .with_learning_rate(self.lr)
             .with_warmup_ratio(self.warmup_ratio)
-            .with_max_len(self.max_len)
+            .with_max_len(self.max_len.unwrap_or(128))
             .with_seed(self.seed)
     }
 }

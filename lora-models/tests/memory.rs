@@ -1,0 +1,75 @@
+//! Loading a model takes little more memory than the model.
+
+#![cfg(target_os = "linux")]
+
+use std::process::Command;
+
+use lora_core::default_device;
+use lora_models::Precision;
+use lora_models::bert::{BertConfig, SequenceClassification};
+
+/// Set in the process that only loads, to the folder it loads.
+const CHILD: &str = "LORA_MODELS_LOAD";
+
+/// The largest memory this process has had, in bytes.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    1024 * line
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<usize>()
+        .unwrap()
+}
+
+#[test]
+fn loading_peaks_below_one_point_two_times_the_model() {
+    if let Ok(folder) = std::env::var(CHILD) {
+        let before = peak();
+        let loaded = SequenceClassification::from_pretrained(&folder, None, &default_device());
+        println!("peak {}", peak() - before);
+        assert!(loaded.unwrap().report.fresh.is_empty());
+        return;
+    }
+    let config = BertConfig {
+        vocab_size: 20_000,
+        hidden_size: 512,
+        num_hidden_layers: 6,
+        num_attention_heads: 8,
+        intermediate_size: 2048,
+        ..BertConfig::roberta_base()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let model = SequenceClassification::new(&config, &default_device());
+    model
+        .save_pretrained(folder.path(), Precision::F32, true)
+        .unwrap();
+    let size = std::fs::metadata(folder.path().join("model.safetensors"))
+        .unwrap()
+        .len() as f64;
+
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "loading_peaks_below_one_point_two_times_the_model",
+            "--nocapture",
+        ])
+        .env(CHILD, folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let peak = text
+        .split("peak ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    let ratio = peak.unwrap().parse::<f64>().unwrap() / size;
+    assert!(output.status.success(), "{text}");
+    assert!(
+        ratio > 0.9 && ratio < 1.2,
+        "the peak is {ratio:.2} times the model"
+    );
+}

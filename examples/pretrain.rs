@@ -198,9 +198,12 @@ fn backward(model: &MaskedLm, parts: Vec<Batch>, device: &Device) -> (f32, Gradi
         let workers: Vec<_> = parts
             .into_iter()
             .map(|part| {
+                // A fork has leaves of its own under the same ids: two backward passes over one
+                // set of leaves would meet in one graph.
+                let model = model.clone().fork(device);
                 scope.spawn(move || {
-                    let loss = part.loss(model, device).0.mul_scalar(share);
-                    let gradients = GradientsParams::from_grads(loss.backward(), model);
+                    let loss = part.loss(&model, device).0.mul_scalar(share);
+                    let gradients = GradientsParams::from_grads(loss.backward(), &model);
                     (loss.into_scalar::<f32>(), gradients)
                 })
             })

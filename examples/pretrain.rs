@@ -4,15 +4,16 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn_lora_examples::{DeviceArgument, run};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use lora_core::file::prepare_folder;
-use lora_core::{best_device, device};
 use lora_models::Precision;
 use lora_models::bert::{BertConfig, EncoderInput, MaskedLm};
 use lora_models::tokenizer::{Tokenizer, train_byte_level_bpe};
@@ -69,9 +70,8 @@ struct Arguments {
     /// Seed of initialisation, batches and masks
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Device, as `flex` or `cuda:0` [default: the fastest compiled in]
-    #[arg(long)]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgument,
 }
 
 /// One of this many documents is held out to measure the model on.
@@ -79,12 +79,13 @@ const HELD_OUT: usize = 100;
 /// Steps between two measurements, each followed by a save.
 const MEASURE_EVERY: usize = 1000;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let device = match &arguments.device {
-        Some(name) => device(name)?,
-        None => best_device()?.1,
-    };
+    run(|| pretrain(&arguments))
+}
+
+fn pretrain(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let (_, device) = arguments.device.open()?;
     prepare_folder(&arguments.out, arguments.overwrite)?;
     let mut documents = Vec::new();
     for path in &arguments.text {
@@ -116,11 +117,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(folder) => {
             MaskedLm::from_pretrained(&folder.to_string_lossy(), &training_device)?.model
         }
-        None => MaskedLm::new(&config(&arguments, &tokenizer), &training_device),
+        None => MaskedLm::new(&config(arguments, &tokenizer), &training_device),
     };
     lora_core::state::initialize(&model);
     println!("{} parameters", model.num_params());
-    train(model, &corpus, &arguments, &device)
+    train(model, &corpus, arguments, &device)
 }
 
 fn config(arguments: &Arguments, tokenizer: &Tokenizer) -> BertConfig {

@@ -78,15 +78,15 @@ pub(crate) enum Kind {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How to train")]
 pub(crate) struct TrainingArguments {
-    /// Number of times each example is seen
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) epochs: usize,
+    /// Number of times each example is seen [default: 3, or 4 with the embedded model]
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<usize>,
     /// Number of examples in a step
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) batch_size: usize,
-    /// Highest learning rate
-    #[arg(long, default_value_t = 5e-4)]
-    pub(crate) lr: f64,
+    /// Highest learning rate [default: 5e-4; with the embedded model 3e-3, in full 5e-4]
+    #[arg(long)]
+    pub(crate) lr: Option<f64>,
     /// Part of the steps in which the learning rate rises
     #[arg(long, value_name = "RATIO", default_value_t = 0.06)]
     pub(crate) warmup_ratio: f64,
@@ -98,13 +98,26 @@ pub(crate) struct TrainingArguments {
     pub(crate) seed: u64,
 }
 
+impl Arguments {
+    /// The training as the library has it. The embedded model is so small that it takes, and
+    /// needs, larger steps than a real one.
+    pub(crate) fn training_config(&self) -> TrainingConfig {
+        let embedded = self.model.is_none();
+        let rate = match embedded && self.method.method != Kind::Full {
+            true => 3e-3,
+            false => 5e-4,
+        };
+        let epochs = if embedded { 4 } else { 3 };
+        self.training.config(epochs, rate)
+    }
+}
+
 impl TrainingArguments {
-    /// The same as the library has it.
-    pub(crate) fn config(&self) -> TrainingConfig {
+    fn config(&self, epochs: usize, rate: f64) -> TrainingConfig {
         TrainingConfig::new()
-            .with_epochs(self.epochs)
+            .with_epochs(self.epochs.unwrap_or(epochs))
             .with_batch_size(self.batch_size)
-            .with_learning_rate(self.lr)
+            .with_learning_rate(self.lr.unwrap_or(rate))
             .with_warmup_ratio(self.warmup_ratio)
             .with_max_len(self.max_len.unwrap_or(128))
             .with_seed(self.seed)

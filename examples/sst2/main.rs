@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let mut config = arguments.training.config();
+    let mut config = arguments.training_config();
     config.validate()?;
     let out = prepare_out(arguments)?;
     let (device_name, device) = arguments.device.open()?;

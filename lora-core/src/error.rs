@@ -42,13 +42,24 @@ pub enum LoraError {
         /// What is accepted.
         expected: &'static str,
     },
+    /// A file has a configuration that cannot be used.
+    #[error("{path}: {source}", path = path.display())]
+    ConfigFile {
+        /// The file, or `<memory>`.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<LoraError>,
+    },
     /// A field of the configuration is set to something that is not supported.
     ///
     /// PEFT fields with their default values are accepted; nothing is ever ignored silently.
     #[error(
-        "LoRA configuration: `{field}` = {value} is not supported here; leave it out or set it to {default}"
+        "{path}: `{field}` = {value} is not supported here; leave it out or set it to {default}",
+        path = path.display()
     )]
     ConfigUnsupported {
+        /// The file, or `<memory>`.
+        path: PathBuf,
         /// The field.
         field: String,
         /// The value found, as JSON.

@@ -91,6 +91,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<LoraConfig, LoraError> {
         // covers only the fields whose default is unset too.
         if value != default && !(is_unset(&value) && is_unset(&default)) {
             return Err(LoraError::ConfigUnsupported {
+                path: path.to_path_buf(),
                 field,
                 value: value.to_string(),
                 default: default.to_string(),
@@ -105,8 +106,13 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<LoraConfig, LoraError> {
     }
     let config: LoraConfig =
         serde_json::from_value(Value::Object(supported)).map_err(|e| syntax(e.to_string()))?;
-    config.validate()?;
-    Ok(config)
+    match config.validate() {
+        Ok(()) => Ok(config),
+        Err(error) => Err(LoraError::ConfigFile {
+            path: path.to_path_buf(),
+            source: Box::new(error),
+        }),
+    }
 }
 
 /// Values that mean "not set" in any field, so that a newer PEFT's unused fields do no harm.
@@ -182,6 +188,29 @@ mod tests {
         assert!(error.contains("init_lora_weights"), "{error}");
         let error = parse(r#"{"peft_type": "IA3"}"#).unwrap_err().to_string();
         assert!(error.contains("peft_type"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_file_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adapter_config.json");
+        for (text, field) in [
+            (r#"{"r": 0}"#, "`r` is 0"),
+            (r#"{"lora_dropout": 2}"#, "`lora_dropout` is 2"),
+            (r#"{"use_dora": true}"#, "`use_dora` = true"),
+            (r#"{"target_modules": 3}"#, "`target_modules` = 3"),
+            (r#"{"lora_alpha": 1e999}"#, "out of range"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = LoraConfig::from_file(folder.path())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("adapter_config.json"), "{error}");
+            assert!(error.contains(field), "{error}");
+        }
+        std::fs::write(&path, b"{\"r\": \xff}").unwrap();
+        let error = LoraConfig::from_file(&path).unwrap_err().to_string();
+        assert!(error.contains("invalid UTF-8"), "{error}");
     }
 
     #[test]

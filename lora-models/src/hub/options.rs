@@ -10,7 +10,7 @@ use super::HubError;
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
-/// Where and how a [`Hub`] looks for files.
+/// Where and how a [`Hub`](super::Hub) looks for files.
 #[derive(Clone)]
 pub struct HubOptions {
     /// The server's address, without a slash at the end.

@@ -11,9 +11,9 @@ use arguments::{Arguments, Kind};
 use burn_lora_examples::{asset, run};
 use clap::Parser;
 use lora_core::file::prepare_folder;
-use lora_core::{ParameterReport, save_adapter};
+use lora_core::{DEFAULT_ADAPTER, LoraModule, ParameterReport};
 use lora_models::bert::SequenceClassification;
-use lora_models::{Precision, Tokenizer};
+use lora_models::{Precision, PretrainedModel, Tokenizer};
 use lora_train::data::{DataFiles, TokenizedDataset, read_examples, sample};
 use lora_train::{
     CHECKPOINT_FOLDER, METRICS_NAME, Method, Prediction, Progress, RunMetrics, RunNames, plot,
@@ -39,8 +39,11 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let model_name = named(&arguments.model, "roberta-tiny");
     device.seed(config.seed);
-    let loaded =
-        SequenceClassification::from_pretrained(&model_name, Some(arguments.labels), &device)?;
+    let loaded = SequenceClassification::from_pretrained_with(
+        &model_name,
+        |config| config.with_num_labels(arguments.labels),
+        &device,
+    )?;
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
     let shape = loaded.model.config().clone();
@@ -174,7 +177,7 @@ fn save(
 ) -> Result<(), Box<dyn Error>> {
     let folder = out.join(saved_as(method));
     match method {
-        Method::Lora(config) => save_adapter(model, config, &folder, true)?,
+        Method::Lora(_) => model.save_adapter(DEFAULT_ADAPTER, &folder, true)?,
         Method::Full | Method::Head => {
             model.save_pretrained(&folder, Precision::F32, true)?;
             tokenizer.save(&folder)?;

@@ -221,7 +221,7 @@ fn what_is_not_supported_is_skipped_unless_it_is_named() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(
         &path,
-        text.replace("\"use_dora\": false", "\"use_dora\": true"),
+        text.replace("\"use_qalora\": false", "\"use_qalora\": true"),
     )
     .unwrap();
     let of = |path: PathBuf| {
@@ -238,13 +238,13 @@ fn what_is_not_supported_is_skipped_unless_it_is_named() {
     let (passed, failed, skipped, text) = of(parent.clone());
     assert_eq!((passed, failed, skipped), (0, 0, 1));
     assert!(
-        text.starts_with("SKIP roberta-qv: ") && text.contains("`use_dora`"),
+        text.starts_with("SKIP roberta-qv: ") && text.contains("`use_qalora`"),
         "{text}"
     );
     let (passed, failed, skipped, text) = of(folder.clone());
     assert_eq!((passed, failed, skipped), (0, 1, 0));
     assert!(
-        text.starts_with("FAIL") && text.contains("`use_dora`"),
+        text.starts_with("FAIL") && text.contains("`use_qalora`"),
         "{text}"
     );
 

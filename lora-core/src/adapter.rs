@@ -1,38 +1,30 @@
-//! The low-rank adapter that is attached to a frozen weight.
+//! One low-rank adapter of one frozen weight.
 
-use burn::module::{Module, Param, Reparameterization};
+use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig};
+use burn::tensor::module::linear;
 use burn::tensor::{Device, Distribution, Tensor};
+
+use crate::dora;
 
 /// A low-rank update `ΔW = scaling · A·B` of one weight (LoRA, Hu et al. 2021, section 4.1).
 ///
 /// The paper writes `W₀ + BA` for column vectors; Burn multiplies row vectors from the left, so
-/// here `A` comes first. It is a Burn [`Reparameterization`]: the optimizer, records, device
-/// moves and `valid()`/`train()` see its factors as ordinary parameters, below the weight's own
-/// path, as `weight.lora.a` and `weight.lora.b` (the paths that Burn's own `apply_lora` uses).
+/// here `A` comes first. The optimizer, records, device moves and `valid()`/`train()` see the
+/// factors as ordinary parameters below the weight's own path: `weight.lora.default.a` and
+/// `weight.lora.default.b` for the adapter named `default`.
 #[derive(Module, Debug)]
 pub struct LoraAdapter {
     /// The factor nearest the input, `[d_in, r]`: PEFT's `lora_A`, transposed.
     pub a: Param<Tensor<2>>,
     /// The factor nearest the output, `[r, d_out]`: PEFT's `lora_B`, transposed.
     pub b: Param<Tensor<2>>,
+    /// DoRA's magnitudes, `[d_out]` (DoRA, Liu et al. 2024, section 4.1); `None` for plain LoRA.
+    pub magnitude: Option<Param<Tensor<1>>>,
     /// Dropout on the adapter's input, in training only.
     pub dropout: Dropout,
     /// The factor on the product: `alpha / r`, or `alpha / √r` for rsLoRA.
     pub scaling: f64,
-}
-
-impl Reparameterization for LoraAdapter {
-    const NAME: &'static str = "lora";
-
-    /// The dense weight `W + ΔW`, for modules that read their weight as a whole.
-    ///
-    /// [`LoraLinear`](crate::LoraLinear) and [`LoraEmbedding`](crate::LoraEmbedding) never call
-    /// it in their forward pass; a plain `burn::nn::Linear` does.
-    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let shape = base.shape();
-        base + self.delta().reshape(shape)
-    }
 }
 
 impl LoraAdapter {
@@ -69,26 +61,112 @@ impl LoraAdapter {
         Self {
             a: Param::from_tensor(a),
             b: Param::from_tensor(b),
+            magnitude: None,
             dropout: DropoutConfig::new(dropout).init(),
             scaling,
         }
     }
 
-    /// The adapter's part of a linear layer's output, in factored form:
-    /// `scaling · (dropout(x)·A)·B`.
+    /// Makes this a DoRA adapter of `weight`, `[d_in, d_out]`: the magnitudes start as the norms
+    /// of the adapted weight's columns, so that the output does not change.
+    pub fn with_magnitude(mut self, weight: Tensor<2>) -> Self {
+        let norm = dora::column_norm(weight, self.a.val(), self.b.val(), self.scaling);
+        self.magnitude = Some(Param::from_tensor(norm.detach()));
+        self
+    }
+
+    /// The adapter's part of a linear layer's output, in factored form and without DoRA's
+    /// magnitudes: `scaling · (dropout(x)·A)·B`.
     ///
     /// # Shapes
     ///
     /// - `x`: `[rows, d_in]`
     /// - output: `[rows, d_out]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.product(self.dropout.forward(x))
+    }
+
+    fn product(&self, x: Tensor<2>) -> Tensor<2> {
         // Scaling the narrow product costs rows·r multiplications instead of rows·d_out.
-        let narrow = self
-            .dropout
-            .forward(x)
-            .matmul(self.a.val())
-            .mul_scalar(self.scaling);
+        let narrow = x.matmul(self.a.val()).mul_scalar(self.scaling);
         narrow.matmul(self.b.val())
+    }
+
+    /// `output`, that of the linear layer without this adapter, with it.
+    ///
+    /// # Shapes
+    ///
+    /// - `output`: `[rows, d_out]`
+    /// - `x`: `[rows, d_in]`
+    pub(crate) fn add_to_linear(
+        &self,
+        output: Tensor<2>,
+        x: Tensor<2>,
+        weight: &Tensor<2>,
+        bias: Option<&Tensor<1>>,
+    ) -> Tensor<2> {
+        let Some(magnitude) = &self.magnitude else {
+            return output + self.forward(x);
+        };
+        // DoRA, equation 5: m · (W + ΔW)x / ‖W + ΔW‖, written as what it adds to `output`.
+        let factor = self.magnitude_factor(weight, magnitude);
+        let (base, low_rank) = if self.drops_out(&x) {
+            // As in PEFT, both parts see the same dropped input.
+            let x = self.dropout.forward(x);
+            (linear(x.clone(), weight.clone(), None), self.product(x))
+        } else {
+            let base = match bias {
+                Some(bias) => output.clone() - bias.clone().unsqueeze(),
+                None => output.clone(),
+            };
+            (base, self.product(x))
+        };
+        output + base * (factor.clone() - 1.0) + low_rank * factor
+    }
+
+    /// `output`, the table's rows, with this adapter's part added to them.
+    ///
+    /// # Shapes
+    ///
+    /// - `output`: `[rows, d_model]`
+    /// - `narrow`: `[rows, r]`, the same rows of `A`
+    pub(crate) fn add_to_embedding(
+        &self,
+        output: Tensor<2>,
+        narrow: Tensor<2>,
+        weight: &Tensor<2>,
+    ) -> Tensor<2> {
+        let low_rank = narrow.mul_scalar(self.scaling).matmul(self.b.val());
+        match &self.magnitude {
+            None => output + low_rank,
+            Some(magnitude) => (output + low_rank) * self.magnitude_factor(weight, magnitude),
+        }
+    }
+
+    /// `weight` with this adapter in it, where `base` is the weight without any adapter.
+    pub(crate) fn add_to_weight(&self, weight: Tensor<2>, base: &Tensor<2>) -> Tensor<2> {
+        let sum = weight + self.delta();
+        match &self.magnitude {
+            None => sum,
+            Some(magnitude) => sum * self.magnitude_factor(base, magnitude),
+        }
+    }
+
+    /// DoRA's `m / ‖W + ΔW‖`, `[1, d_out]`. The norm is a constant to the gradient, as section 4.3
+    /// of the paper proposes.
+    fn magnitude_factor(&self, weight: &Tensor<2>, magnitude: &Param<Tensor<1>>) -> Tensor<2> {
+        let norm = dora::column_norm(
+            weight.clone().detach(),
+            self.a.val().detach(),
+            self.b.val().detach(),
+            self.scaling,
+        );
+        (magnitude.val() / norm).unsqueeze()
+    }
+
+    /// Whether dropout changes `x`.
+    fn drops_out(&self, x: &Tensor<2>) -> bool {
+        self.dropout.prob > 0.0 && self.dropout.training.is_enabled() && x.device().is_autodiff()
     }
 
     /// The dense update `scaling · A·B`, `[d_in, d_out]`.
@@ -130,5 +208,37 @@ mod tests {
             .forward(x.clone())
             .into_data()
             .assert_approx_eq::<f32>(&x.matmul(adapter.delta()).into_data(), Tolerance::default());
+    }
+
+    #[test]
+    fn dora_starts_as_the_base_and_its_three_forms_agree() {
+        let device = crate::device::default_device();
+        let random =
+            |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), &device);
+        let (weight, x) = (random([6, 5]), random([4, 6]));
+        let bias = Tensor::<1>::random([5], Distribution::Normal(0.0, 1.0), &device);
+        let base = linear(x.clone(), weight.clone(), Some(bias.clone()));
+        let near = |a: Tensor<2>, b: Tensor<2>| {
+            a.into_data()
+                .assert_approx_eq::<f32>(&b.into_data(), Tolerance::absolute(1e-5));
+        };
+
+        let zero =
+            LoraAdapter::from_factors(random([6, 3]), Tensor::zeros([3, 5], &device), 0.5, 0.0);
+        let zero = zero.with_magnitude(weight.clone());
+        let add = |adapter: &LoraAdapter| {
+            adapter.add_to_linear(base.clone(), x.clone(), &weight, Some(&bias))
+        };
+        near(add(&zero), base.clone());
+
+        let mut adapter = LoraAdapter::from_factors(random([6, 3]), random([3, 5]), 0.5, 0.0);
+        adapter.magnitude = zero.magnitude;
+        let dense = adapter.add_to_weight(weight.clone(), &weight);
+        near(
+            add(&adapter),
+            linear(x.clone(), dense.clone(), Some(bias.clone())),
+        );
+        let rows = adapter.add_to_embedding(weight.clone(), adapter.a.val(), &weight);
+        near(rows, dense);
     }
 }

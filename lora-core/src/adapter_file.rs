@@ -2,17 +2,18 @@
 //!
 //! A folder has `adapter_config.json` and `adapter_model.safetensors`; a key is
 //! `base_model.model.<module path>.lora_A.weight`, shaped `[r, in]`, or `….lora_B.weight`,
-//! `[out, r]`, and modules trained in full are there under their own names.
+//! `[out, r]`, and modules trained in full are there under their own names. The adapter's name is
+//! not in the file: a folder is loaded under any name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use burn::module::Module;
 
 use crate::file::{prepare_folder, write_atomically};
-use crate::state::{ParameterInfo, load_state, parameters, state, transpose};
+use crate::state::{ParameterInfo, Role, load_state, parameters};
 use crate::tensor_file::{Precision, TensorFile, write_tensors};
-use crate::{LoraConfig, LoraError};
+use crate::{Bias, LoraConfig, LoraError};
 
 /// The name of the configuration in an adapter folder.
 pub const CONFIG_NAME: &str = "adapter_config.json";
@@ -21,64 +22,47 @@ pub const WEIGHTS_NAME: &str = "adapter_model.safetensors";
 /// What PEFT puts before a module's path.
 const PREFIX: &str = "base_model.model.";
 
-/// Writes the adapters of `module`, and its modules trained in full, to `folder` as PEFT does.
+/// Writes the adapter `name`.
 ///
 /// The weights are written before the configuration, each atomically: a folder that has a
 /// configuration is complete.
-///
-/// # Errors
-///
-/// [`LoraError::NotInjected`], [`LoraError::AlreadyExists`] if the folder holds anything and
-/// `overwrite` is false, [`LoraError::Io`].
-pub fn save_adapter<M: Module>(
+pub(crate) fn save<M: Module>(
     module: &M,
+    name: &str,
     config: &LoraConfig,
-    folder: impl AsRef<Path>,
+    folder: &Path,
     overwrite: bool,
 ) -> Result<(), LoraError> {
-    let folder = folder.as_ref();
-    let entries = entries(module, config)?;
+    let mut entries = entries(module, name, config);
+    entries.extend(bias_entries(module, name, config));
     prepare_folder(folder, overwrite)?;
-    let paths: BTreeSet<&str> = entries.iter().map(|(info, _)| info.path.as_str()).collect();
-    let values = state(module, |info| paths.contains(info.path.as_str()));
+    let values: HashMap<String, _> = {
+        let paths: BTreeSet<&str> = entries.iter().map(|(info, _)| info.path.as_str()).collect();
+        crate::state::values(module, |info| paths.contains(info.path.as_str()))
+            .into_iter()
+            .map(|(info, data)| (info.path, data))
+            .collect()
+    };
     let tensors = entries
-        .iter()
-        .zip(values)
-        .map(|((info, key), (_, data))| {
-            (
-                key.clone(),
-                if info.adapter { transpose(data) } else { data },
-            )
-        })
+        .into_iter()
+        .filter_map(|(info, key)| Some((key, values.get(&info.path)?.clone())))
         .collect();
     write_tensors(&folder.join(WEIGHTS_NAME), tensors, Precision::F32)?;
     write_atomically(&folder.join(CONFIG_NAME), config.to_json().as_bytes())
 }
 
-/// Loads the weights of an adapter folder into `module`, into which `config` was injected.
-///
-/// ```no_run
-/// # use lora_core::{LoraConfig, LoraError, load_adapter};
-/// # fn load<M: burn::module::Module>(model: M) -> Result<M, LoraError> {
-/// let config = LoraConfig::from_file("my-adapter")?;
-/// let model = config.inject(model)?;
-/// load_adapter(model, &config, "my-adapter")
-/// # }
-/// ```
-///
-/// # Errors
-///
-/// [`LoraError::Keys`] with every missing and unexpected key, [`LoraError::Shape`],
-/// [`LoraError::Dtype`], [`LoraError::Safetensors`], [`LoraError::Io`].
-pub fn load_adapter<M: Module>(
+/// Loads the weights in `folder` into the adapter `name`, which `config` describes.
+pub(crate) fn load<M: Module>(
     module: M,
+    name: &str,
     config: &LoraConfig,
-    folder: impl AsRef<Path>,
+    folder: &Path,
 ) -> Result<M, LoraError> {
-    let file = TensorFile::open(folder.as_ref().join(WEIGHTS_NAME))?;
-    let entries = entries(&module, config)?;
+    let file = TensorFile::open(folder.join(WEIGHTS_NAME))?;
+    let entries = entries(&module, name, config);
     let wanted: BTreeSet<String> = entries.iter().map(|(_, key)| key.clone()).collect();
-    let found: BTreeSet<String> = file.names().into_iter().collect();
+    let repeated = |key: &String| config.bias == Bias::All && repeats_a_bias(key);
+    let found: BTreeSet<String> = file.names().into_iter().filter(|k| !repeated(k)).collect();
     if wanted != found {
         return Err(LoraError::Keys {
             path: file.path().to_path_buf(),
@@ -86,67 +70,96 @@ pub fn load_adapter<M: Module>(
             unexpected: found.difference(&wanted).cloned().collect(),
         });
     }
-    let keys: std::collections::HashMap<String, String> = entries
+    let keys: HashMap<String, String> = entries
         .into_iter()
         .map(|(info, key)| (info.path, key))
         .collect();
-    load_state(module, |info| {
-        let Some(key) = keys.get(&info.path) else {
-            return Ok(None);
-        };
-        let mut shape = info.shape.clone();
-        if info.adapter {
-            shape.reverse();
-        }
-        let data = file.read(key, &shape)?;
-        Ok(data.map(|data| if info.adapter { transpose(data) } else { data }))
+    load_state(module, |info| match keys.get(&info.path) {
+        Some(key) => file.read(key, &info.shape),
+        None => Ok(None),
     })
 }
 
 /// The parameters that belong to the adapter, in the module's order, each with its key.
-fn entries<M: Module>(
-    module: &M,
-    config: &LoraConfig,
-) -> Result<Vec<(ParameterInfo, String)>, LoraError> {
+fn entries<M: Module>(module: &M, name: &str, config: &LoraConfig) -> Vec<(ParameterInfo, String)> {
     let parameters = parameters(module);
-    if !parameters.iter().any(|p| p.adapter) {
-        return Err(LoraError::NotInjected);
-    }
-    let embeddings: BTreeSet<String> = parameters
+    let own = |p: &&ParameterInfo| p.adapter.as_deref() == Some(name);
+    let adapted: BTreeSet<String> = parameters
         .iter()
-        .filter(|p| p.is_embedding())
-        .map(|p| p.path.clone())
+        .filter(own)
+        .filter(|p| p.is_lora())
+        .map(|p| p.module().to_string())
         .collect();
-    let saved = config.saved_module_names();
-    let belongs = |p: &ParameterInfo| p.adapter || saved.iter().any(|name| is_in(p.module(), name));
-    Ok(parameters
-        .into_iter()
-        .filter(belongs)
-        .map(|info| {
-            let key = key(&info, &embeddings);
-            (info, key)
-        })
-        .collect())
+    let saved: BTreeSet<String> = parameters
+        .iter()
+        .filter(|p| p.role == Role::Saved)
+        .map(|p| p.base_path().to_string())
+        .collect();
+    let key = |p: &ParameterInfo| {
+        let in_adapted = adapted.contains(p.module());
+        let is_bias = p.role == Role::Base && p.name.rsplit('.').next() == Some("bias");
+        let trained = match config.bias {
+            Bias::None => false,
+            Bias::All => is_bias && !saved.contains(&p.path),
+            Bias::LoraOnly => is_bias && in_adapted,
+        };
+        match (p.adapter.as_deref() == Some(name), trained, in_adapted) {
+            // PEFT writes this one without the `.weight` that its parameter has.
+            (true, ..) if p.role == Role::Magnitude => {
+                Some(format!("{PREFIX}{}.lora_magnitude_vector", p.module()))
+            }
+            (true, ..) => Some(format!("{PREFIX}{}", p.name)),
+            (false, true, true) => Some(format!("{PREFIX}{}.base_layer.bias", p.module())),
+            (false, true, false) => Some(format!("{PREFIX}{}", p.name)),
+            (false, false, _) => None,
+        }
+    };
+    let keyed = parameters.iter().filter_map(|p| Some((p.clone(), key(p)?)));
+    keyed.collect()
 }
 
-/// Whether `module` is one that `modules_to_save` means by `name`, or lies in one.
-fn is_in(module: &str, name: &str) -> bool {
+/// The further keys that PEFT writes for `bias = "all"`: the biases of a module trained in full
+/// once more, under its wrapper's names.
+fn bias_entries<M: Module>(
+    module: &M,
+    name: &str,
+    config: &LoraConfig,
+) -> Vec<(ParameterInfo, String)> {
+    if config.bias != Bias::All {
+        return Vec::new();
+    }
+    let saved = config.saved_module_names();
+    let parameters = parameters(module);
+    let copies = parameters.iter().filter(|p| {
+        let is_bias = p.name.rsplit('.').next() == Some("bias");
+        is_bias && p.role == Role::Saved && p.adapter.as_deref() == Some(name)
+    });
+    let mut entries = Vec::new();
+    for copy in copies {
+        let Some(root) = saved_root(copy.module(), &saved) else {
+            continue;
+        };
+        let rest = copy.name.strip_prefix(root).unwrap_or_default();
+        let original = parameters.iter().find(|p| p.path == copy.base_path());
+        let key = |wrapper: &str| format!("{PREFIX}{root}.{wrapper}{rest}");
+        entries.push((copy.clone(), key("modules_to_save.default")));
+        entries.extend(original.map(|original| (original.clone(), key("original_module"))));
+    }
+    entries
+}
+
+/// Whether a key is one of those that [`bias_entries`] writes.
+fn repeats_a_bias(key: &str) -> bool {
+    let wrapped = key.contains(".modules_to_save.") || key.contains(".original_module.");
+    wrapped && key.ends_with("bias")
+}
+
+/// The outermost module around `module` that `modules_to_save` means.
+fn saved_root<'a>(module: &'a str, names: &[String]) -> Option<&'a str> {
     let ends = module
         .match_indices('.')
         .map(|(i, _)| i)
         .chain([module.len()]);
     ends.map(|end| &module[..end])
-        .any(|path| path.ends_with(name))
-}
-
-fn key(info: &ParameterInfo, embeddings: &BTreeSet<String>) -> String {
-    let Some((weight, factor)) = info.path.split_once(".lora.") else {
-        return format!("{PREFIX}{}", info.name);
-    };
-    let module = weight.rsplit_once('.').map_or("", |(module, _)| module);
-    let factor = factor.to_uppercase();
-    match embeddings.contains(weight) {
-        true => format!("{PREFIX}{module}.lora_embedding_{factor}"),
-        false => format!("{PREFIX}{module}.lora_{factor}.weight"),
-    }
+        .find(|path| names.iter().any(|name| path.ends_with(name.as_str())))
 }

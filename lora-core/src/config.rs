@@ -1,13 +1,19 @@
 //! `LoraConfig`: PEFT's `adapter_config.json`, field by field.
 
+mod init_lora_weights;
 mod json;
+mod layers;
 mod target_modules;
 
 use std::path::Path;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use target_modules::Matcher;
+pub use init_lora_weights::InitLoraWeights;
+pub(crate) use layers::LayerFilter;
+pub use layers::{LayerIndices, OneOrMany};
+pub(crate) use target_modules::{Matcher, pattern_value};
 pub use target_modules::{ModulePattern, TargetModules};
 
 use crate::LoraError;
@@ -47,6 +53,22 @@ impl TaskType {
     }
 }
 
+/// Which of the base's biases are trained with the adapters: PEFT's `bias`.
+///
+/// A bias is trained in place, not in a copy: a model can have one adapter that does so, and
+/// without the adapter it is not the base model any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bias {
+    /// No bias.
+    #[default]
+    None,
+    /// Every bias of the model.
+    All,
+    /// The biases of the modules that have an adapter.
+    LoraOnly,
+}
+
 /// The configuration of a LoRA adapter: PEFT's `LoraConfig`, with its field names, defaults and
 /// meanings, read from and written to its `adapter_config.json`.
 ///
@@ -60,8 +82,8 @@ impl TaskType {
 /// assert_eq!((config.r, config.lora_alpha), (4, 8.0));
 /// assert_eq!(config.scaling(), 2.0);
 ///
-/// let error = LoraConfig::from_json(r#"{"use_dora": true}"#).unwrap_err();
-/// assert!(error.to_string().contains("`use_dora` = true is not supported"));
+/// let error = LoraConfig::from_json(r#"{"use_qalora": true}"#).unwrap_err();
+/// assert!(error.to_string().contains("`use_qalora` = true is not supported"));
 /// # Ok::<(), lora_core::LoraError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +104,24 @@ pub struct LoraConfig {
     pub modules_to_save: Option<Vec<String>>,
     /// Scale by `α / √r` instead (rsLoRA, Kalajdzievski 2023). Default false.
     pub use_rslora: bool,
+    /// Train magnitude and direction of each weight apart (DoRA, Liu et al. 2024). Default false.
+    pub use_dora: bool,
+    /// How the factors start out. Default: `A` Kaiming-uniform, `B` zero.
+    pub init_lora_weights: InitLoraWeights,
+    /// Which of the base's biases are trained. Default none.
+    pub bias: Bias,
+    /// Ranks that differ from `r`, by the end of a module's path (a regular expression).
+    pub rank_pattern: IndexMap<String, usize>,
+    /// `α` that differs from `lora_alpha`, by the end of a module's path (a regular expression).
+    #[serde(serialize_with = "json::whole_numbers")]
+    pub alpha_pattern: IndexMap<String, f64>,
+    /// The layers to adapt, by number, where `target_modules` is a list.
+    pub layers_to_transform: Option<LayerIndices>,
+    /// The name of the list of layers, for `layers_to_transform`; absent: any list.
+    pub layers_pattern: Option<OneOrMany>,
+    /// Whether the adapted weights are stored `[in, out]` in the Python model (GPT-2's `Conv1D`).
+    /// A note for Python: here every weight's layout is known from its module.
+    pub fan_in_fan_out: bool,
     /// The task, which also decides the head that is trained.
     pub task_type: Option<TaskType>,
     /// The base model the adapter belongs to: a note for people, not used.
@@ -100,6 +140,14 @@ impl Default for LoraConfig {
             lora_dropout: 0.0,
             modules_to_save: None,
             use_rslora: false,
+            use_dora: false,
+            init_lora_weights: InitLoraWeights::default(),
+            bias: Bias::None,
+            rank_pattern: IndexMap::new(),
+            alpha_pattern: IndexMap::new(),
+            layers_to_transform: None,
+            layers_pattern: None,
+            fan_in_fan_out: false,
             task_type: None,
             base_model_name_or_path: None,
             revision: None,
@@ -160,6 +208,48 @@ impl LoraConfig {
         self
     }
 
+    /// Turns DoRA on or off.
+    pub fn with_use_dora(mut self, use_dora: bool) -> Self {
+        self.use_dora = use_dora;
+        self
+    }
+
+    /// Sets how the factors start out.
+    pub fn with_init_lora_weights(mut self, init: InitLoraWeights) -> Self {
+        self.init_lora_weights = init;
+        self
+    }
+
+    /// Sets which of the base's biases are trained.
+    pub fn with_bias(mut self, bias: Bias) -> Self {
+        self.bias = bias;
+        self
+    }
+
+    /// Sets another rank for the modules whose path ends in `pattern`, a regular expression.
+    pub fn with_rank_pattern(mut self, pattern: impl Into<String>, r: usize) -> Self {
+        self.rank_pattern.insert(pattern.into(), r);
+        self
+    }
+
+    /// Sets another `α` for the modules whose path ends in `pattern`, a regular expression.
+    pub fn with_alpha_pattern(mut self, pattern: impl Into<String>, alpha: f64) -> Self {
+        self.alpha_pattern.insert(pattern.into(), alpha);
+        self
+    }
+
+    /// Sets the layers to adapt, by number.
+    pub fn with_layers_to_transform(mut self, layers: impl Into<LayerIndices>) -> Self {
+        self.layers_to_transform = Some(layers.into());
+        self
+    }
+
+    /// Sets the name of the list of layers that `layers_to_transform` counts in.
+    pub fn with_layers_pattern(mut self, pattern: impl Into<OneOrMany>) -> Self {
+        self.layers_pattern = Some(pattern.into());
+        self
+    }
+
     /// Sets the task.
     pub fn with_task_type(mut self, task: TaskType) -> Self {
         self.task_type = Some(task);
@@ -215,8 +305,16 @@ impl LoraConfig {
         if self.r == 0 {
             return bad("r", "0".into(), "a rank of at least 1");
         }
+        if let Some((pattern, r)) = self.rank_pattern.iter().find(|(_, r)| **r == 0) {
+            let value = format!("{r} for {pattern:?}");
+            return bad("rank_pattern", value, "ranks of at least 1");
+        }
         if !self.lora_alpha.is_finite() {
             return bad("lora_alpha", self.lora_alpha.to_string(), "a finite number");
+        }
+        if let Some((pattern, alpha)) = self.alpha_pattern.iter().find(|(_, a)| !a.is_finite()) {
+            let value = format!("{alpha} for {pattern:?}");
+            return bad("alpha_pattern", value, "finite numbers");
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
             let value = self.lora_dropout.to_string();
@@ -226,13 +324,38 @@ impl LoraConfig {
                 "a probability of at least 0 and below 1",
             );
         }
-        Ok(())
+        self.validate_layers()
     }
 
     /// The factor on the low-rank product: `α / r` (LoRA, section 4.1), or `α / √r` for rsLoRA.
     pub fn scaling(&self) -> f64 {
-        let r = self.r as f64;
-        self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
+        self.scaling_with(self.r, self.lora_alpha)
+    }
+
+    /// The rank for the module at `path`: `r`, or what `rank_pattern` says.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::Pattern`].
+    pub fn rank_for(&self, path: &str) -> Result<usize, LoraError> {
+        Ok(pattern_value(&self.rank_pattern, path, "rank_pattern")?.unwrap_or(self.r))
+    }
+
+    /// The factor on the low-rank product for the module at `path`, with `rank_pattern` and
+    /// `alpha_pattern`.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::Pattern`].
+    pub fn scaling_for(&self, path: &str) -> Result<f64, LoraError> {
+        let alpha = pattern_value(&self.alpha_pattern, path, "alpha_pattern")?;
+        let alpha = alpha.unwrap_or(self.lora_alpha);
+        Ok(self.scaling_with(self.rank_for(path)?, alpha))
+    }
+
+    fn scaling_with(&self, r: usize, alpha: f64) -> f64 {
+        let r = r as f64;
+        alpha / if self.use_rslora { r.sqrt() } else { r }
     }
 
     /// The names of the modules trained in full: `modules_to_save` and the task's heads.
@@ -268,6 +391,40 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("`r` is 0")
+        );
+    }
+
+    #[test]
+    fn patterns_match_the_end_of_the_path() {
+        let config = LoraConfig::new()
+            .with_r(4)
+            .with_lora_alpha(8.0)
+            .with_rank_pattern("layer.0.query", 2)
+            .with_rank_pattern("^first", 16)
+            .with_alpha_pattern(r"layer\.\d+\.value", 32.0);
+        let of = |path| {
+            (
+                config.rank_for(path).unwrap(),
+                config.scaling_for(path).unwrap(),
+            )
+        };
+        assert_eq!(of("encoder.layer.0.query"), (2, 4.0));
+        assert_eq!(of("encoder.layer.10.query"), (4, 2.0));
+        // PEFT puts an optional prefix before the pattern, so `^` only matches at the start.
+        assert_eq!(of("first"), (16, 0.5));
+        assert_eq!(of("layer.1.value"), (4, 8.0));
+        assert_eq!(of("layer.1.value.dense"), (4, 2.0));
+        assert!(
+            LoraConfig::new()
+                .with_rank_pattern("(", 2)
+                .rank_for("a")
+                .is_err()
+        );
+        let zero = LoraConfig::new().with_rank_pattern("a", 0).validate();
+        assert!(
+            zero.unwrap_err()
+                .to_string()
+                .contains("`rank_pattern` is 0 for")
         );
     }
 

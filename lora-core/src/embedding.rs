@@ -5,9 +5,9 @@ use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::LoraAdapter;
+use crate::LoraAdapters;
 
-/// An embedding table that knows about [`LoraAdapter`]s.
+/// An embedding table that knows about [`LoraAdapter`](crate::LoraAdapter)s.
 ///
 /// With an adapter the output is `W[ids] + scaling·A[ids]·B`: only the rows that occur are
 /// touched, the table `W + scaling·A·B` is never formed.
@@ -52,16 +52,10 @@ impl LoraEmbedding {
     /// - `ids`: `[batch, sequence]`, each below `n_embedding`
     /// - output: `[batch, sequence, d_model]`
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        let Some(adapter) = self.weight.reparameterization::<LoraAdapter>() else {
-            return embedding(self.weight.val(), ids);
-        };
-        let [batch, sequence] = ids.dims();
-        let narrow = embedding(adapter.a.val(), ids.clone())
-            .reshape([batch * sequence, adapter.rank()])
-            .mul_scalar(adapter.scaling);
-        let base = embedding(self.weight.base(), ids);
-        let shape = base.shape();
-        base + narrow.matmul(adapter.b.val()).reshape(shape)
+        match self.weight.reparameterization::<LoraAdapters>() {
+            Some(adapters) => adapters.embedding(ids, self.weight.base()),
+            None => embedding(self.weight.val(), ids),
+        }
     }
 }
 

@@ -122,11 +122,74 @@ pub enum LoraError {
         /// Its type.
         kind: String,
     },
-    /// The module already carries adapters.
-    #[error("{module} already has an adapter: merge it first with `merge_and_unload`")]
-    AlreadyInjected {
+    /// The module already has an adapter of that name.
+    #[error(
+        "the module already has an adapter {adapter:?}: choose another name, delete it with \
+         `delete_adapter`, or merge it with `merge_and_unload`"
+    )]
+    AdapterExists {
+        /// The adapter.
+        adapter: String,
+    },
+    /// The module has no adapter of that name.
+    #[error(
+        "the module has no adapter {adapter:?}; it has {}",
+        names_or_none(present)
+    )]
+    NoAdapter {
+        /// The name given.
+        adapter: String,
+        /// The adapters the module has.
+        present: Vec<String>,
+    },
+    /// The adapter is merged into the weights.
+    #[error("adapter {adapter:?} is merged into the weights: call `unmerge` first")]
+    AdapterMerged {
+        /// The adapter.
+        adapter: String,
+    },
+    /// A name that cannot be a part of a parameter's path.
+    #[error("{adapter:?} cannot name an adapter: a name has at least one character and no dot")]
+    AdapterName {
+        /// The name given.
+        adapter: String,
+    },
+    /// Adapters are attached where a module without any is needed.
+    #[error(
+        "{module} has an adapter: merge it first with `merge_and_unload`, or take it off with `unload`"
+    )]
+    HasAdapters {
         /// The first adapted module found.
         module: String,
+    },
+    /// Another adapter trains the base's biases in place.
+    #[error(
+        "adapter {adapter:?} trains biases of the base in place (`bias`), so a model that has it \
+         can have no other: merge it first"
+    )]
+    BiasShared {
+        /// The adapter with `bias`.
+        adapter: String,
+    },
+    /// Several adapters that are to be active have a copy of the same module.
+    #[error(
+        "adapters {} all have their own copy of {parameter} (`modules_to_save`), and a module can \
+         only have one at a time: activate one of them", adapters.join(", ")
+    )]
+    SavedByBoth {
+        /// The parameter.
+        parameter: String,
+        /// The adapters that have a copy of it.
+        adapters: Vec<String>,
+    },
+    /// A parameter carries a reparameterization that is not this crate's.
+    #[error(
+        "{parameter} carries another reparameterization (Burn's `apply_lora`, perhaps): \
+         merge that first with `materialize`"
+    )]
+    ForeignReparameterization {
+        /// The parameter.
+        parameter: String,
     },
     /// The module carries no adapter at all.
     #[error("the module has no LoRA adapter: call `LoraConfig::inject` first")]
@@ -204,6 +267,13 @@ impl LoraError {
             path: path.to_path_buf(),
             source,
         }
+    }
+}
+
+fn names_or_none(names: &[String]) -> String {
+    match names {
+        [] => "none".to_string(),
+        names => names.join(", "),
     }
 }
 

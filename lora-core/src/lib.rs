@@ -5,8 +5,8 @@
 //! A [`LoraConfig`] is PEFT's `adapter_config.json`. [`LoraConfig::inject`] freezes a module and
 //! attaches a trainable [`LoraAdapter`] to each weight that the configuration targets, without a
 //! change to the module's types. [`LoraLinear`] and [`LoraEmbedding`] are drop-ins for Burn's
-//! layers that compute the adapter in factored form. [`save_adapter`], [`load_adapter`] and
-//! [`merge_and_unload`] do what their namesakes in PEFT do.
+//! layers that compute the adapter in factored form. [`LoraModule`] adds, switches, saves, loads
+//! and merges the adapters of any module; its methods do what their namesakes in PEFT do.
 //!
 //! ```
 //! use burn::module::Module;
@@ -50,25 +50,32 @@
 
 mod adapter;
 pub mod adapter_file;
+mod adapters;
 mod config;
 mod device;
+mod dora;
 mod embedding;
 mod error;
 pub mod file;
+mod init;
 mod inject;
 mod linear;
 mod merge;
+mod modules_to_save;
 mod report;
 pub mod state;
 pub mod tensor_file;
 
 pub use adapter::LoraAdapter;
-pub use adapter_file::{load_adapter, save_adapter};
-pub use config::{LoraConfig, ModulePattern, TargetModules, TaskType};
+pub use adapters::{LoraAdapters, LoraModule};
+pub use config::{
+    Bias, InitLoraWeights, LayerIndices, LoraConfig, ModulePattern, OneOrMany, TargetModules,
+    TaskType,
+};
 pub use device::{best_device, compiled_backends, default_device, device};
 pub use embedding::{LoraEmbedding, LoraEmbeddingConfig};
 pub use error::LoraError;
-pub use inject::InjectionPlan;
+pub use inject::{DEFAULT_ADAPTER, InjectionPlan};
 pub use linear::{LoraLinear, LoraLinearConfig};
-pub use merge::merge_and_unload;
+pub use modules_to_save::SavedCopies;
 pub use report::ParameterReport;

@@ -5,9 +5,9 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor};
 
-use crate::LoraAdapter;
+use crate::LoraAdapters;
 
-/// A linear layer that knows about [`LoraAdapter`]s.
+/// A linear layer that knows about [`LoraAdapter`](crate::LoraAdapter)s.
 ///
 /// It has [`burn::nn::Linear`]'s fields and record paths, so records and checkpoints of one load
 /// into the other. Without an adapter it computes `x·W + b`; with one,
@@ -102,8 +102,8 @@ impl LoraLinear {
 
     fn forward_rows(&self, x: Tensor<2>) -> Tensor<2> {
         let bias = self.bias.as_ref().map(Param::val);
-        match self.weight.reparameterization::<LoraAdapter>() {
-            Some(adapter) => linear(x.clone(), self.weight.base(), bias) + adapter.forward(x),
+        match self.weight.reparameterization::<LoraAdapters>() {
+            Some(adapters) => adapters.linear(x, self.weight.base(), bias),
             // Another reparameterization (Burn's own LoRA, say) composes its weight here.
             None => linear(x, self.weight.val(), bias),
         }
@@ -123,9 +123,10 @@ impl ModuleDisplay for LoraLinear {
             .add("d_input", &d_input)
             .add("d_output", &d_output)
             .add("bias", &self.bias.is_some());
-        match self.weight.reparameterization::<LoraAdapter>() {
-            Some(adapter) => content.add("lora_rank", &adapter.rank()).optional(),
-            None => content.optional(),
-        }
+        let Some(adapters) = self.weight.reparameterization::<LoraAdapters>() else {
+            return content.optional();
+        };
+        let names: Vec<&str> = adapters.names().collect();
+        content.add("lora", &names.join(", ")).optional()
     }
 }

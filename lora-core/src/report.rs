@@ -1,10 +1,11 @@
 //! How many parameters train, and of what kind.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use burn::module::Module;
 
-use crate::state::parameters;
+use crate::state::{Role, parameters};
 
 /// A module's parameters, counted by what LoRA does with them.
 ///
@@ -14,12 +15,15 @@ use crate::state::parameters;
 pub struct ParameterReport {
     /// The adapters' factors.
     pub lora: usize,
-    /// Weights of modules trained in full (`modules_to_save`, the head).
+    /// Copies of modules trained in full (`modules_to_save`, the head); without adapters, whatever
+    /// is trained but biases.
     pub saved: usize,
-    /// Biases of modules trained in full.
+    /// The base's own biases, where they are trained.
     pub bias: usize,
-    /// Everything that does not change.
+    /// Everything that does not change and is used.
     pub frozen: usize,
+    /// Frozen originals of the modules trained in full.
+    pub replaced: usize,
 }
 
 impl ParameterReport {
@@ -29,13 +33,23 @@ impl ParameterReport {
     /// or in validation mode.
     pub fn of<M: Module>(module: &M) -> Self {
         let mut report = Self::default();
+        let mut replaced = BTreeSet::new();
         for parameter in parameters(module) {
             let count = parameter.count();
-            *match (parameter.adapter, parameter.trainable) {
-                (true, _) => &mut report.lora,
-                (false, false) => &mut report.frozen,
-                (false, true) if parameter.name.ends_with("bias") => &mut report.bias,
-                (false, true) => &mut report.saved,
+            let in_place = parameter.trainable && parameter.name.ends_with("bias");
+            *match parameter.role {
+                Role::LoraA | Role::LoraB | Role::Magnitude => &mut report.lora,
+                Role::Saved => {
+                    // Several adapters may have a copy of the one original.
+                    if replaced.insert(parameter.base_path().to_string()) {
+                        report.replaced += count;
+                        report.frozen -= count;
+                    }
+                    &mut report.saved
+                }
+                Role::Base if in_place => &mut report.bias,
+                Role::Base if parameter.trainable => &mut report.saved,
+                Role::Base => &mut report.frozen,
             } += count;
         }
         report
@@ -46,7 +60,7 @@ impl ParameterReport {
         self.lora + self.saved + self.bias
     }
 
-    /// All parameters, each counted once.
+    /// All parameters that are used: a module trained in full counts once.
     pub fn total(&self) -> usize {
         self.trainable() + self.frozen
     }
@@ -54,10 +68,7 @@ impl ParameterReport {
     /// PEFT's "all params": it keeps the frozen original of each module that is trained in full
     /// beside the copy, and counts both.
     pub fn peft_all(&self) -> usize {
-        match self.lora {
-            0 => self.total(),
-            _ => self.total() + self.saved + self.bias,
-        }
+        self.total() + self.replaced
     }
 
     /// The line that PEFT's `print_trainable_parameters` prints.
@@ -76,7 +87,7 @@ impl fmt::Display for ParameterReport {
         let rows = [
             ("LoRA factors", self.lora),
             ("head and saved modules", self.saved),
-            ("their biases", self.bias),
+            ("biases of the base", self.bias),
             ("frozen", self.frozen),
             ("all", self.total()),
         ];
@@ -108,9 +119,10 @@ mod tests {
     fn the_line_is_pefts() {
         let report = ParameterReport {
             lora: 294_912,
-            saved: 591_360,
-            bias: 770,
+            saved: 592_130,
+            bias: 0,
             frozen: 124_055_040,
+            replaced: 592_130,
         };
         assert_eq!(
             report.peft_line(),

@@ -8,6 +8,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 
 use crate::LoraError;
+use crate::adapters::LoraAdapters;
+use crate::modules_to_save::CONTAINER as SAVED_CONTAINER;
 
 /// One floating-point parameter of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,14 +26,53 @@ pub struct ParameterInfo {
     pub owner: String,
     /// Whether it gets a gradient in training.
     pub trainable: bool,
-    /// Whether it is one of an adapter's factors.
-    pub adapter: bool,
+    /// What it is to the adapters.
+    pub role: Role,
+    /// The adapter it belongs to; `None` for the base's own parameters.
+    pub adapter: Option<String>,
+}
+
+/// What a parameter is to the adapters of its module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The base model's own.
+    Base,
+    /// An adapter's factor nearest the input: PEFT's `lora_A` or `lora_embedding_A`.
+    LoraA,
+    /// An adapter's factor nearest the output: PEFT's `lora_B` or `lora_embedding_B`.
+    LoraB,
+    /// DoRA's magnitudes: PEFT's `lora_magnitude_vector`.
+    Magnitude,
+    /// An adapter's own copy of a parameter that `modules_to_save` means.
+    Saved,
 }
 
 impl ParameterInfo {
-    /// The path of the module that owns the parameter; empty for the root.
+    /// The path of the base's parameter that this one is, or is attached to.
+    pub fn base_path(&self) -> &str {
+        let attached = match self.role {
+            Role::Base => return &self.path,
+            Role::Saved => 2,
+            Role::LoraA | Role::LoraB | Role::Magnitude => 3,
+        };
+        let mut path = self.path.as_str();
+        for _ in 0..attached {
+            path = path.rsplit_once('.').map_or("", |(rest, _)| rest);
+        }
+        path
+    }
+
+    /// The path of the base's module that owns the parameter, or the one it is attached to; empty
+    /// for the root.
     pub fn module(&self) -> &str {
-        self.path.rsplit_once('.').map_or("", |(module, _)| module)
+        self.base_path()
+            .rsplit_once('.')
+            .map_or("", |(module, _)| module)
+    }
+
+    /// Whether it is one of an adapter's low-rank parameters: a factor or DoRA's magnitudes.
+    pub fn is_lora(&self) -> bool {
+        matches!(self.role, Role::LoraA | Role::LoraB | Role::Magnitude)
     }
 
     /// The number of values.
@@ -41,14 +82,21 @@ impl ParameterInfo {
 
     /// Whether this is a linear layer's weight, by the type of its owner.
     pub fn is_linear(&self) -> bool {
-        self.transposed
+        self.role == Role::Base && is_linear_owner(&self.owner) && self.path.ends_with("weight")
     }
 
     /// Whether this is an embedding table, by the type of its owner.
     pub fn is_embedding(&self) -> bool {
-        matches!(self.owner.as_str(), "Embedding" | "LoraEmbedding")
-            && self.path.ends_with("weight")
+        self.role == Role::Base && is_embedding_owner(&self.owner) && self.path.ends_with("weight")
     }
+}
+
+fn is_linear_owner(owner: &str) -> bool {
+    matches!(owner, "Linear" | "LoraLinear")
+}
+
+fn is_embedding_owner(owner: &str) -> bool {
+    matches!(owner, "Embedding" | "LoraEmbedding")
 }
 
 /// Every floating-point parameter of `module`, adapters included, in its own order.
@@ -64,6 +112,15 @@ pub fn state<M: Module>(
     module: &M,
     select: impl Fn(&ParameterInfo) -> bool,
 ) -> Vec<(String, TensorData)> {
+    let values = values(module, select).into_iter();
+    values.map(|(info, data)| (info.name, data)).collect()
+}
+
+/// As [`state`], with all that is known of each parameter.
+pub fn values<M: Module>(
+    module: &M,
+    select: impl Fn(&ParameterInfo) -> bool,
+) -> Vec<(ParameterInfo, TensorData)> {
     let mut visitor = Read {
         location: Location::default(),
         select,
@@ -107,54 +164,96 @@ pub fn initialize<M: Module>(module: &M) {
 
 /// Where a traversal stands: the names entered so far, with the types that own them.
 #[derive(Default)]
-struct Location {
+pub(crate) struct Location {
     names: Vec<String>,
     owners: Vec<String>,
 }
 
 impl Location {
-    fn enter(&mut self, name: &str, container: &str) {
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
         self.names.push(name.to_string());
         self.owners.push(container.to_string());
     }
 
-    fn exit(&mut self) {
+    pub(crate) fn exit(&mut self) {
         self.names.pop();
         self.owners.pop();
     }
 
+    /// The path of the parameter, or of whatever else, that was entered last.
+    pub(crate) fn path(&self) -> String {
+        self.names.join(".")
+    }
+
     fn describe<const D: usize>(&self, param: &Param<Tensor<D>>, trainable: bool) -> ParameterInfo {
-        let adapter = self
-            .owners
-            .iter()
-            .any(|owner| owner == "Reparameterization");
-        let owner = self.owners.last().map_or("", String::as_str);
+        let (role, adapter, depth) = self.attachment();
+        // The base's part of the path decides names and layout of what is attached to it.
+        let names = &self.names[..depth];
+        let owner = depth.checked_sub(1).map_or("", |last| &self.owners[last]);
         let owner = owner.strip_prefix("Struct:").unwrap_or(owner).to_string();
-        let field = self.names.last().map_or("", String::as_str);
-        let transposed = D == 2 && field == "weight" && matches!(&*owner, "Linear" | "LoraLinear");
+        let field = names.last().map_or("", String::as_str);
         let published = match field {
             "gamma" if owner.ends_with("Norm") => "weight",
             "beta" if owner.ends_with("Norm") => "bias",
             other => other,
         };
-        let path = self.names.join(".");
-        let name = format!(
-            "{}{published}",
-            path.strip_suffix(field).unwrap_or_default()
-        );
+        let factor = |linear, embedding| match is_embedding_owner(&owner) {
+            true => embedding,
+            false => linear,
+        };
+        let last = match role {
+            Role::Base | Role::Saved => published,
+            Role::LoraA => factor("lora_A.weight", "lora_embedding_A"),
+            Role::LoraB => factor("lora_B.weight", "lora_embedding_B"),
+            Role::Magnitude => "lora_magnitude_vector.weight",
+        };
+        let transposed = match role {
+            Role::Base | Role::Saved => D == 2 && field == "weight" && is_linear_owner(&owner),
+            Role::LoraA | Role::LoraB => true,
+            Role::Magnitude => false,
+        };
+        let module = &names[..names.len().saturating_sub(1)];
+        let name = module.iter().map(String::as_str).chain([last]);
         let mut shape = param.lazy_shape().to_vec();
         if transposed {
             shape.reverse();
         }
         ParameterInfo {
-            path,
-            name,
+            path: self.path(),
+            name: name.collect::<Vec<_>>().join("."),
             shape,
             transposed,
             owner,
             trainable,
+            role,
             adapter,
         }
+    }
+
+    /// Whether this is inside of something attached to a parameter.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.owners.iter().any(|o| o == "Reparameterization")
+    }
+
+    /// What the current parameter is to the adapters, the adapter's name, and how many of the
+    /// path's parts are the base's.
+    fn attachment(&self) -> (Role, Option<String>, usize) {
+        let all = self.names.len();
+        let base = (Role::Base, None, all);
+        let Some(depth) = self.owners.iter().position(|o| o == "Reparameterization") else {
+            return base;
+        };
+        let rest: Vec<&str> = self.names[depth..].iter().map(String::as_str).collect();
+        let owner = self.owners.get(depth + 1).map(String::as_str);
+        let role = match (owner, &rest[..]) {
+            (Some(LoraAdapters::CONTAINER), [_, _, "a"]) => Role::LoraA,
+            (Some(LoraAdapters::CONTAINER), [_, _, "b"]) => Role::LoraB,
+            (Some(LoraAdapters::CONTAINER), [_, _, "magnitude"]) => Role::Magnitude,
+            (Some(SAVED_CONTAINER), [_, _]) => Role::Saved,
+            // Another crate's reparameterization.
+            _ => return base,
+        };
+        (role, rest.get(1).map(|name| name.to_string()), depth)
     }
 }
 
@@ -197,7 +296,7 @@ fn configured_to_train<const D: usize>(param: &Param<Tensor<D>>) -> bool {
 struct Read<F> {
     location: Location,
     select: F,
-    found: Vec<(String, TensorData)>,
+    found: Vec<(ParameterInfo, TensorData)>,
 }
 
 impl<F: Fn(&ParameterInfo) -> bool> ModuleVisitor for Read<F> {
@@ -210,7 +309,7 @@ impl<F: Fn(&ParameterInfo) -> bool> ModuleVisitor for Read<F> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let info = self.location.describe(param, true);
+        let info = self.location.describe(param, configured_to_train(param));
         if (self.select)(&info) {
             let value = param.base();
             let value = if info.transposed {
@@ -218,7 +317,7 @@ impl<F: Fn(&ParameterInfo) -> bool> ModuleVisitor for Read<F> {
             } else {
                 value
             };
-            self.found.push((info.name, value.into_data()));
+            self.found.push((info, value.into_data()));
         }
     }
 }

@@ -9,9 +9,9 @@ use std::path::Path;
 use burn::tensor::TensorData;
 use common::{CLASSES, Model, TOKENS, WIDTH, difference, fill_adapters, training_device};
 use lora_core::adapter_file::{CONFIG_NAME, WEIGHTS_NAME};
-use lora_core::state::state;
+use lora_core::state::{Role, state};
 use lora_core::tensor_file::{Precision, TensorFile, write_tensors};
-use lora_core::{LoraConfig, LoraError, load_adapter, save_adapter};
+use lora_core::{DEFAULT_ADAPTER, LoraAdapters, LoraConfig, LoraError, LoraModule};
 use safetensors::tensor::{Dtype, TensorView};
 
 fn config() -> LoraConfig {
@@ -29,7 +29,9 @@ fn fresh() -> Model {
 fn saved() -> (tempfile::TempDir, Model) {
     let folder = tempfile::tempdir().unwrap();
     let model = fill_adapters(fresh());
-    save_adapter(&model, &config(), folder.path(), false).unwrap();
+    model
+        .save_adapter(DEFAULT_ADAPTER, folder.path(), false)
+        .unwrap();
     (folder, model)
 }
 
@@ -54,7 +56,9 @@ fn rewrite(folder: &Path, change: impl FnOnce(&mut BTreeMap<String, TensorData>)
 }
 
 fn refused(folder: &Path) -> LoraError {
-    load_adapter(fresh(), &config(), folder).unwrap_err()
+    fresh()
+        .hotswap_adapter(DEFAULT_ADAPTER, folder)
+        .unwrap_err()
 }
 
 fn entries(folder: &Path) -> Vec<String> {
@@ -70,19 +74,24 @@ fn entries(folder: &Path) -> Vec<String> {
 fn what_is_saved_is_loaded_bit_for_bit() {
     let (folder, model) = saved();
     // The frozen base is not in the file: the same one has to be there on the other side.
-    let base: BTreeMap<_, _> = state(&model, |p| !p.adapter).into_iter().collect();
+    let base: BTreeMap<_, _> = state(&model, |p| p.adapter.is_none()).into_iter().collect();
     let other = lora_core::state::load_state(fresh(), |info| {
-        let in_base = !info.name.starts_with("classifier") && !info.name.contains("1.norm");
+        let in_base = info.role == Role::Base;
         Ok(base.get(&info.name).filter(|_| in_base).cloned())
     });
-    let other = load_adapter(other.unwrap(), &config(), folder.path()).unwrap();
+    let other = other
+        .unwrap()
+        .hotswap_adapter(DEFAULT_ADAPTER, folder.path())
+        .unwrap();
     assert_eq!(state(&model, |_| true), state(&other, |_| true));
     let device = training_device();
     assert_eq!(difference(&model.on(&device), &other.on(&device)), 0.0);
     assert_eq!(common::trainable(&model), common::trainable(&other));
 
     let again = tempfile::tempdir().unwrap();
-    save_adapter(&other, &config(), again.path(), false).unwrap();
+    other
+        .save_adapter(DEFAULT_ADAPTER, again.path(), false)
+        .unwrap();
     for name in [WEIGHTS_NAME, CONFIG_NAME] {
         let bytes = |folder: &Path| fs::read(folder.join(name)).unwrap();
         assert_eq!(bytes(folder.path()), bytes(again.path()), "{name}");
@@ -111,7 +120,8 @@ fn a_folder_is_what_peft_writes() {
     let a = model.layers[0]
         .query
         .weight
-        .reparameterization::<lora_core::LoraAdapter>();
+        .reparameterization::<LoraAdapters>()
+        .and_then(|adapters| adapters.get("default"));
     let a = a.unwrap().a.val().transpose().into_data();
     assert_eq!(a, all[&key("layers.0.query.lora_A.weight")]);
 }
@@ -225,8 +235,10 @@ fn whole_numbers_are_refused_and_narrow_floats_read() {
     );
     for kind in [(Dtype::F16, 2), (Dtype::BF16, 2), (Dtype::F64, 8)] {
         with_dtype(folder.path(), &all, name, kind);
-        let model = load_adapter(fresh(), &config(), folder.path()).unwrap();
-        let values = state(&model, |p| p.path == "layers.0.value.weight.lora.a");
+        let model = fresh()
+            .hotswap_adapter(DEFAULT_ADAPTER, folder.path())
+            .unwrap();
+        let values = state(&model, |p| p.path == "layers.0.value.weight.lora.default.a");
         assert!(values[0].1.iter::<f32>().all(|v| v == 0.0), "{kind:?}");
     }
 }
@@ -260,9 +272,10 @@ fn a_missing_file_is_named() {
         matches!(error, LoraError::Io { action: "read", .. }),
         "{error}"
     );
-    assert!(error.to_string().contains(WEIGHTS_NAME), "{error}");
-    let error = LoraConfig::from_file(folder.path()).unwrap_err();
     assert!(error.to_string().contains(CONFIG_NAME), "{error}");
+    fs::write(folder.path().join(CONFIG_NAME), config().to_json()).unwrap();
+    let error = refused(folder.path());
+    assert!(error.to_string().contains(WEIGHTS_NAME), "{error}");
 }
 
 #[test]
@@ -270,13 +283,19 @@ fn a_folder_in_use_is_overwritten_only_when_asked() {
     let (folder, model) = saved();
     let before = fs::read(folder.path().join(WEIGHTS_NAME)).unwrap();
     let changed = fresh();
-    let error = save_adapter(&changed, &config(), folder.path(), false).unwrap_err();
+    let error = changed
+        .save_adapter(DEFAULT_ADAPTER, folder.path(), false)
+        .unwrap_err();
     assert!(matches!(error, LoraError::AlreadyExists { .. }), "{error}");
     assert_eq!(fs::read(folder.path().join(WEIGHTS_NAME)).unwrap(), before);
-    save_adapter(&changed, &config(), folder.path(), true).unwrap();
+    changed
+        .save_adapter(DEFAULT_ADAPTER, folder.path(), true)
+        .unwrap();
     assert_ne!(fs::read(folder.path().join(WEIGHTS_NAME)).unwrap(), before);
     // A new folder is made with its parents.
-    save_adapter(&model, &config(), folder.path().join("a/b"), false).unwrap();
+    model
+        .save_adapter(DEFAULT_ADAPTER, folder.path().join("a/b"), false)
+        .unwrap();
     assert_eq!(
         fs::read(folder.path().join("a/b").join(WEIGHTS_NAME)).unwrap(),
         before
@@ -286,7 +305,11 @@ fn a_folder_in_use_is_overwritten_only_when_asked() {
 #[test]
 fn a_failed_write_leaves_no_part_of_a_file() {
     let model = fill_adapters(fresh());
-    let save = |folder: &Path| save_adapter(&model, &config(), folder, true).unwrap_err();
+    let save = |folder: &Path| {
+        model
+            .save_adapter(DEFAULT_ADAPTER, folder, true)
+            .unwrap_err()
+    };
     // Nothing can be renamed over a directory, so the last step of the write fails.
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join(WEIGHTS_NAME).join("in-use")).unwrap();
@@ -329,7 +352,7 @@ fn a_read_only_folder_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let privileged = fs::write(folder.path().join("probe"), b"").is_ok();
-    let result = save_adapter(&fresh(), &config(), folder.path(), true);
+    let result = fresh().save_adapter(DEFAULT_ADAPTER, folder.path(), true);
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // An administrator may write anywhere.
     if !privileged {
@@ -348,10 +371,14 @@ fn a_read_only_folder_is_left_alone() {
 fn without_adapters_there_is_nothing_to_save_or_load() {
     let folder = tempfile::tempdir().unwrap();
     let base = Model::new(&training_device());
-    let error = save_adapter(&base, &config(), folder.path(), false).unwrap_err();
-    assert!(matches!(error, LoraError::NotInjected));
+    let error = base
+        .save_adapter(DEFAULT_ADAPTER, folder.path(), false)
+        .unwrap_err();
+    assert!(matches!(&error, LoraError::NoAdapter { present, .. } if present.is_empty()));
     assert!(entries(folder.path()).is_empty());
     let (folder, _) = saved();
-    let error = load_adapter(base, &config(), folder.path()).unwrap_err();
-    assert!(matches!(error, LoraError::NotInjected));
+    let error = base
+        .hotswap_adapter(DEFAULT_ADAPTER, folder.path())
+        .unwrap_err();
+    assert!(matches!(&error, LoraError::NoAdapter { present, .. } if present.is_empty()));
 }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use common::{Model, fill_adapters, training_device};
 use lora_core::adapter_file::WEIGHTS_NAME;
 use lora_core::tensor_file::TensorFile;
-use lora_core::{LoraConfig, LoraError, load_adapter, save_adapter};
+use lora_core::{DEFAULT_ADAPTER, LoraConfig, LoraError, LoraModule};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -28,7 +28,9 @@ fn config() -> LoraConfig {
 static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let model = fill_adapters(config().inject(Model::new(&training_device())).unwrap());
-    save_adapter(&model, &config(), folder.path(), false).unwrap();
+    model
+        .save_adapter(DEFAULT_ADAPTER, folder.path(), false)
+        .unwrap();
     fs::read(folder.path().join(WEIGHTS_NAME)).unwrap()
 });
 
@@ -117,7 +119,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(WEIGHTS_NAME), apply(&VALID, &changes)).unwrap();
         let model = config().inject(Model::new(&training_device())).unwrap();
-        let _ = load_adapter(model, &config(), folder.path());
+        let _ = model.hotswap_adapter(DEFAULT_ADAPTER, folder.path());
     }
 
     #[test]

@@ -8,8 +8,9 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::Tensor;
 use common::{CLASSES, INNER, Model, TOKENS, WIDTH, difference, fill_adapters, trainable};
 use common::{training_device, with_gradient};
-use lora_core::state::{parameters, state};
-use lora_core::{LoraAdapter, LoraConfig, LoraError, ParameterReport, TargetModules, TaskType};
+use lora_core::state::{parameters, values};
+use lora_core::{LoraAdapters, LoraConfig, LoraError, ParameterReport};
+use lora_core::{TargetModules, TaskType};
 
 fn config(targets: impl Into<TargetModules>) -> LoraConfig {
     LoraConfig::new()
@@ -22,9 +23,13 @@ fn config(targets: impl Into<TargetModules>) -> LoraConfig {
 fn adapted(model: &Model) -> Vec<String> {
     let factors = parameters(model)
         .into_iter()
-        .filter(|p| p.path.ends_with(".weight.lora.a"));
+        .filter(|p| p.path.ends_with(".weight.lora.default.a"));
     factors
-        .map(|p| p.path.trim_end_matches(".weight.lora.a").to_string())
+        .map(|p| {
+            p.path
+                .trim_end_matches(".weight.lora.default.a")
+                .to_string()
+        })
         .collect()
 }
 
@@ -62,7 +67,7 @@ fn all_linear_leaves_out_the_head_the_norms_and_the_embedding() {
         report.lora,
         2 * 2 * (2 * (WIDTH + WIDTH) + 2 * (WIDTH + INNER))
     );
-    assert_eq!((report.saved, report.bias), (WIDTH * CLASSES, CLASSES));
+    assert_eq!((report.saved, report.bias), (WIDTH * CLASSES + CLASSES, 0));
 
     // Without a task there is no head to leave out.
     assert!(injected(&config("all-linear")).contains(&"classifier".to_string()));
@@ -90,7 +95,8 @@ fn an_embedding_can_be_adapted() {
     let adapter = model
         .embed
         .weight
-        .reparameterization::<LoraAdapter>()
+        .reparameterization::<LoraAdapters>()
+        .and_then(|adapters| adapters.get("default"))
         .unwrap();
     assert_eq!(adapter.a.val().abs().sum().into_scalar::<f32>(), 0.0);
     assert!(adapter.b.val().abs().sum().into_scalar::<f32>() > 0.0);
@@ -101,7 +107,7 @@ fn an_embedding_can_be_adapted() {
 fn saved_modules_are_trained_in_full() {
     let config = config(["query"]).with_modules_to_save(["1.norm", "classifier"]);
     let model = config.inject(Model::new(&training_device())).unwrap();
-    let factors = |i| ["a", "b"].map(|f| format!("layers.{i}.query.weight.lora.{f}"));
+    let factors = |i| ["A", "B"].map(|f| format!("layers.{i}.query.lora_{f}.weight"));
     let saved = ["layers.1.norm.weight", "layers.1.norm.bias"].map(String::from);
     let head = ["classifier.weight", "classifier.bias"].map(String::from);
     let mut expected = [factors(0), factors(1), saved, head].concat();
@@ -110,12 +116,9 @@ fn saved_modules_are_trained_in_full() {
     found.sort();
     assert_eq!(found, expected);
     let report = ParameterReport::of(&model);
-    assert_eq!(report.saved, WIDTH + WIDTH * CLASSES);
-    assert_eq!(report.bias, WIDTH + CLASSES);
-    assert_eq!(
-        report.peft_all(),
-        report.total() + report.saved + report.bias
-    );
+    assert_eq!(report.saved, 2 * WIDTH + WIDTH * CLASSES + CLASSES);
+    assert_eq!((report.bias, report.replaced), (0, report.saved));
+    assert_eq!(report.peft_all(), report.total() + report.saved);
 }
 
 #[test]
@@ -156,14 +159,13 @@ fn an_optimizer_step_moves_what_is_trained_and_nothing_else() {
     let device = training_device();
     let config = config(["query", "down"]).with_modules_to_save(["classifier"]);
     let model = fill_adapters(config.inject(Model::new(&device)).unwrap());
-    let before = state(&model, |_| true);
+    let before = values(&model, |_| true);
     let gradients = model.on(&device).square().sum().backward();
     let gradients = GradientsParams::from_grads(gradients, &model);
     let mut optimizer = AdamWConfig::new().with_weight_decay(0.1).init();
     let model = optimizer.step(1e-2, model, gradients);
-    let trained = trainable(&model);
-    for ((name, before), (_, after)) in before.into_iter().zip(state(&model, |_| true)) {
-        assert_eq!(before != after, trained.contains(&name), "{name}");
+    for ((info, before), (_, after)) in before.into_iter().zip(values(&model, |_| true)) {
+        assert_eq!(before != after, info.trainable, "{}", info.path);
     }
 }
 
@@ -293,7 +295,7 @@ fn adapters_are_not_stacked() {
     let model = config.inject(Model::new(&training_device())).unwrap();
     let error = config.inject(model).unwrap_err();
     assert!(
-        matches!(&error, LoraError::AlreadyInjected { module } if module == "layers.0.query"),
+        matches!(&error, LoraError::AdapterExists { adapter } if adapter == "default"),
         "{error}"
     );
 }
@@ -310,7 +312,8 @@ fn dropout_needs_a_factored_forward() {
     let adapter = model.layers[0]
         .value
         .weight
-        .reparameterization::<LoraAdapter>()
+        .reparameterization::<LoraAdapters>()
+        .and_then(|adapters| adapters.get("default"))
         .unwrap();
     assert_eq!(adapter.dropout.prob, 0.1);
 }

@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use common::{difference, normal, training_device};
-use lora_core::{LoraAdapter, LoraConfig, LoraLinear, LoraLinearConfig, merge_and_unload};
+use lora_core::{LoraAdapter, LoraAdapters, LoraConfig, LoraLinear, LoraLinearConfig, LoraModule};
 use proptest::prelude::*;
 
 #[derive(Module, Debug)]
@@ -31,7 +31,8 @@ fn adapter(model: &Model) -> &LoraAdapter {
     model
         .layer
         .weight
-        .reparameterization::<LoraAdapter>()
+        .reparameterization::<LoraAdapters>()
+        .and_then(|adapters| adapters.get("default"))
         .unwrap()
 }
 
@@ -210,7 +211,9 @@ fn records_are_those_of_burns_layer() {
         ) < 1e-6
     );
 
-    let merged = merge_and_unload(adapted([5, 4], &config(2, 4.0), &device)).unwrap();
+    let merged = adapted([5, 4], &config(2, 4.0), &device)
+        .merge_and_unload()
+        .unwrap();
     let plain = Plain { layer: linear() }.load_record(merged.clone().into_record());
     assert!(difference(&merged.layer.forward(x.clone()), &plain.layer.forward(x)) < 1e-6);
 }
@@ -241,5 +244,5 @@ fn it_shows_its_sizes() {
         shown(&plain)
     );
     let model = adapted([5, 4], &config(2, 4.0), &device);
-    assert!(shown(&model).contains("lora_rank: 2"), "{}", shown(&model));
+    assert!(shown(&model).contains("lora: default"), "{}", shown(&model));
 }

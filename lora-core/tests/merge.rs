@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::TensorData;
 use common::{Model, difference, fill_adapters, trainable, training_device};
 use lora_core::state::{load_state, parameters, state};
-use lora_core::{LoraAdapter, LoraConfig, LoraError, ParameterReport, merge_and_unload};
+use lora_core::{LoraAdapters, LoraConfig, LoraError, LoraModule, ParameterReport};
 
 fn config() -> LoraConfig {
     LoraConfig::new()
@@ -21,10 +21,10 @@ fn adapted() -> Model {
 
 /// The model with one value of one parameter replaced.
 fn with_value(model: Model, name: &str, value: f32) -> Model {
-    let values = state(&model, |info| info.name == name);
+    let values = state(&model, |info| info.path == name);
     assert_eq!(values.len(), 1, "{name}");
     load_state(model, |info| {
-        Ok((info.name == name).then(|| {
+        Ok((info.path == name).then(|| {
             let mut data: Vec<f32> = values[0].1.iter().collect();
             data[0] = value;
             TensorData::new(data, info.shape.clone())
@@ -38,11 +38,11 @@ fn outputs_stay() {
     let device = training_device();
     let model = adapted();
     let before = model.on(&device);
-    let merged = merge_and_unload(model.clone()).unwrap();
+    let merged = model.clone().merge_and_unload().unwrap();
     assert!(difference(&before, &merged.on(&device)) < 1e-5);
 
     let inference = device.inner();
-    let merged = merge_and_unload(model.valid()).unwrap();
+    let merged = model.valid().merge_and_unload().unwrap();
     assert!(difference(&before.without_autodiff(), &merged.on(&inference)) < 1e-5);
 }
 
@@ -50,9 +50,13 @@ fn outputs_stay() {
 fn the_weight_is_the_sum() {
     let model = adapted();
     let weight = &model.layers[1].query.weight;
-    let adapter = weight.reparameterization::<LoraAdapter>().unwrap();
+    let adapter = weight
+        .reparameterization::<LoraAdapters>()
+        .unwrap()
+        .get("default")
+        .unwrap();
     let expected = weight.base() + adapter.a.val().matmul(adapter.b.val()).mul_scalar(4.0);
-    let merged = merge_and_unload(model.clone()).unwrap();
+    let merged = model.clone().merge_and_unload().unwrap();
     assert!(difference(&merged.layers[1].query.weight.val(), &expected) < 1e-6);
     assert_eq!(merged.layers[1].query.weight.id, weight.id);
 }
@@ -61,7 +65,7 @@ fn the_weight_is_the_sum() {
 fn the_module_is_as_before_injection() {
     let names =
         |model: &Model| -> Vec<String> { parameters(model).into_iter().map(|p| p.name).collect() };
-    let merged = merge_and_unload(adapted()).unwrap();
+    let merged = adapted().merge_and_unload().unwrap();
     assert_eq!(names(&merged), names(&Model::new(&training_device())));
     assert_eq!(ParameterReport::of(&merged).lora, 0);
     assert_eq!(trainable(&merged), ["classifier.weight", "classifier.bias"]);
@@ -72,8 +76,8 @@ fn the_module_is_as_before_injection() {
 
 #[test]
 fn saved_modules_stay_as_trained() {
-    let model = with_value(adapted(), "classifier.weight", 7.5);
-    let merged = merge_and_unload(model.clone()).unwrap();
+    let model = with_value(adapted(), "classifier.weight.modules_to_save.default", 7.5);
+    let merged = model.clone().merge_and_unload().unwrap();
     let both = (
         &model.classifier.weight.val(),
         &merged.classifier.weight.val(),
@@ -90,9 +94,11 @@ fn saved_modules_stay_as_trained() {
 
 #[test]
 fn what_would_not_be_finite_is_refused() {
-    let factor = "layers.1.value.weight.lora.a";
+    let factor = "layers.1.value.weight.lora.default.a";
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let error = merge_and_unload(with_value(adapted(), factor, value)).unwrap_err();
+        let error = with_value(adapted(), factor, value)
+            .merge_and_unload()
+            .unwrap_err();
         let LoraError::NotFinite { parameter, count } = &error else {
             panic!("{error}")
         };
@@ -102,8 +108,10 @@ fn what_would_not_be_finite_is_refused() {
         );
     }
     // Factors that are finite can have a product that is not.
-    let model = with_value(adapted(), "layers.0.up.weight.lora.a", 1e20);
-    let error = merge_and_unload(with_value(model, "layers.0.up.weight.lora.b", 1e20)).unwrap_err();
+    let model = with_value(adapted(), "layers.0.up.weight.lora.default.a", 1e20);
+    let error = with_value(model, "layers.0.up.weight.lora.default.b", 1e20)
+        .merge_and_unload()
+        .unwrap_err();
     assert!(
         error
             .to_string()
@@ -114,7 +122,9 @@ fn what_would_not_be_finite_is_refused() {
 
 #[test]
 fn a_broken_base_is_refused() {
-    let error = merge_and_unload(with_value(adapted(), "shift", f32::NAN)).unwrap_err();
+    let error = with_value(adapted(), "shift", f32::NAN)
+        .merge_and_unload()
+        .unwrap_err();
     assert!(matches!(&error, LoraError::NotFinite { parameter, count: 1 } if parameter == "shift"));
 }
 
@@ -126,16 +136,18 @@ fn large_finite_weights_are_merged() {
     let model = load_state(model, |info| {
         Ok((info.name == "mix").then(|| TensorData::new(values.clone(), info.shape.clone())))
     });
-    assert!(merge_and_unload(model.unwrap()).is_ok());
+    assert!(model.unwrap().merge_and_unload().is_ok());
 }
 
 #[test]
 fn without_adapters_there_is_nothing_to_merge() {
-    let error = merge_and_unload(Model::new(&training_device())).unwrap_err();
+    let error = Model::new(&training_device())
+        .merge_and_unload()
+        .unwrap_err();
     assert!(matches!(error, LoraError::NotInjected));
-    let merged = merge_and_unload(adapted()).unwrap();
+    let merged = adapted().merge_and_unload().unwrap();
     assert!(matches!(
-        merge_and_unload(merged).unwrap_err(),
+        merged.merge_and_unload().unwrap_err(),
         LoraError::NotInjected
     ));
 }

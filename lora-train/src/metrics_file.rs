@@ -174,6 +174,7 @@ mod tests {
             lora: 1,
             saved: 2,
             bias: 3,
+            replaced: 0,
             frozen: 4,
         };
         let config = TrainingConfig::new().with_epochs(1);

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use burn::tensor::TensorData;
+use lora_core::LoraConfig;
 use lora_core::state::{initialize, parameters, state};
-use lora_core::{LoraConfig, default_device, load_adapter, save_adapter};
+use lora_core::{DEFAULT_ADAPTER, LoraModule, default_device};
 use lora_models::Tokenizer;
 use lora_models::bert::{BertConfig, SequenceClassification};
 use lora_models::tokenizer::train_byte_level_bpe;
@@ -228,15 +229,15 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn a_saved_adapter_predicts_the_same() {
-    let Method::Lora(config) = lora() else {
-        unreachable!()
-    };
     let trained = run(&lora(), None);
     let folder = tempfile::tempdir().unwrap();
-    save_adapter(&trained.model, &config, folder.path(), true).unwrap();
-    let loaded = LoraConfig::from_file(folder.path()).unwrap();
-    let loaded =
-        load_adapter(model(&Method::Lora(loaded.clone())), &loaded, folder.path()).unwrap();
+    trained
+        .model
+        .save_adapter(DEFAULT_ADAPTER, folder.path(), true)
+        .unwrap();
+    let loaded = model(&lora())
+        .hotswap_adapter(DEFAULT_ADAPTER, folder.path())
+        .unwrap();
     let texts = ["a good film", "dull", "a film", "good bad good"];
     let said = |model| predict(model, &tokenizer(), &texts, 16, 2).unwrap();
     assert_eq!(said(&loaded), said(&trained.model));

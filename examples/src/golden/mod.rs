@@ -24,6 +24,8 @@
 //!   get no such allowance.
 //! - The bias of a question-answering head shifts all logits of a kind and not the loss: its whole
 //!   gradient is rounding. It is not compared after training, and the logits up to one constant.
+//!   The bias of attention keys shifts all scores of a query, which softmax undoes: it is not
+//!   compared after training either.
 
 pub mod case;
 pub mod files;

@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use lora_models::bert::{MaskedLm, QuestionAnswering, SequenceClassification};
-use lora_models::{ModelError, Pretrained};
+use lora_models::{ModelError, Pretrained, PretrainedModel};
 use lora_train::loss::{IGNORED, cross_entropy, mean_squared_error};
 
 use super::case::Inputs;
@@ -43,7 +43,7 @@ pub trait ParityModel: Module {
 
 impl ParityModel for SequenceClassification {
     fn load(folder: &Path, device: &Device) -> Result<Pretrained<Self>, ModelError> {
-        Self::from_pretrained(&folder.to_string_lossy(), None, device)
+        Self::from_pretrained(&folder.to_string_lossy(), device)
     }
 
     fn outputs(&self, inputs: &Inputs<'_>) -> Result<Outputs, Box<dyn Error>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
-use lora_core::state::{ParameterInfo, parameters};
+use lora_core::state::{ParameterInfo, Role, parameters};
 
 /// One parameter at one moment.
 #[derive(Debug, Clone)]
@@ -19,17 +19,17 @@ pub struct Snapshot {
     pub gradient: Option<TensorData>,
 }
 
-/// Every parameter of `module`, with its gradient where `gradients` has one.
+/// Every parameter of `module` that is used, with its gradient where `gradients` has one.
 pub fn snapshots<M: Module>(module: &M, gradients: Option<&Gradients>) -> Vec<Snapshot> {
     let infos = parameters(module);
-    let tables: BTreeSet<String> = infos
+    let replaced: BTreeSet<String> = infos
         .iter()
-        .filter(|p| p.is_embedding())
-        .map(|p| p.path.clone())
+        .filter(|p| p.role == Role::Saved)
+        .map(|p| p.base_path().to_string())
         .collect();
     let mut visitor = Visitor {
         infos: infos.into_iter(),
-        tables,
+        replaced,
         gradients,
         found: Vec::new(),
     };
@@ -40,7 +40,8 @@ pub fn snapshots<M: Module>(module: &M, gradients: Option<&Gradients>) -> Vec<Sn
 struct Visitor<'a> {
     /// In the order of the visit.
     infos: std::vec::IntoIter<ParameterInfo>,
-    tables: BTreeSet<String>,
+    /// Originals of modules trained in full: their copies go by the same names.
+    replaced: BTreeSet<String>,
     gradients: Option<&'a Gradients>,
     found: Vec<Snapshot>,
 }
@@ -50,29 +51,20 @@ impl ModuleVisitor for Visitor<'_> {
         let Some(info) = self.infos.next() else {
             return;
         };
-        let published = |tensor: Tensor<D>| match info.transposed || info.adapter {
+        if self.replaced.contains(&info.path) {
+            return;
+        }
+        let published = |tensor: Tensor<D>| match info.transposed {
             true => tensor.transpose().into_data(),
             false => tensor.into_data(),
         };
         let base = param.base();
         let gradient = self.gradients.and_then(|gradients| base.grad(gradients));
         self.found.push(Snapshot {
-            name: peft_name(&info, &self.tables),
+            name: info.name,
             trainable: info.trainable,
             gradient: gradient.map(published),
             value: published(base.without_autodiff()),
         });
-    }
-}
-
-fn peft_name(info: &ParameterInfo, tables: &BTreeSet<String>) -> String {
-    let Some((weight, factor)) = info.path.split_once(".lora.") else {
-        return info.name.clone();
-    };
-    let module = weight.strip_suffix(".weight").unwrap_or(weight);
-    let factor = factor.to_uppercase();
-    match tables.contains(weight) {
-        true => format!("{module}.lora_embedding_{factor}"),
-        false => format!("{module}.lora_{factor}.weight"),
     }
 }

@@ -6,7 +6,7 @@ use std::error::Error;
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::TensorData;
 use lora_core::state::{load_state, state};
-use lora_core::{LoraError, merge_and_unload};
+use lora_core::{LoraError, LoraModule};
 
 use super::case::Inputs;
 use super::model::ParityModel;
@@ -49,7 +49,7 @@ pub fn train<M: ParityModel>(
     collect("trained", &model, inputs, &mut results)?;
     collect(
         "merged",
-        &merge_and_unload(model.clone())?,
+        &model.clone().merge_and_unload()?,
         inputs,
         &mut results,
     )?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use indexmap::IndexMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -20,16 +21,8 @@ const NOTES: [&str; 4] = [
 fn unsupported() -> Map<String, Value> {
     let fields = json!({
         "peft_type": "LORA",
-        "bias": "none",
-        "fan_in_fan_out": false,
-        "init_lora_weights": true,
         "lora_bias": false,
-        "layers_to_transform": null,
-        "layers_pattern": null,
-        "rank_pattern": {},
-        "alpha_pattern": {},
         "layer_replication": null,
-        "use_dora": false,
         "use_qalora": false,
         "qalora_group_size": 16,
         "loftq_config": {},
@@ -48,18 +41,6 @@ fn unsupported() -> Map<String, Value> {
         _ => Map::new(),
     }
 }
-
-/// The fields every version of PEFT since 0.5 knows, so that all of them read what is written.
-const WRITTEN: [&str; 8] = [
-    "peft_type",
-    "bias",
-    "fan_in_fan_out",
-    "init_lora_weights",
-    "layers_to_transform",
-    "layers_pattern",
-    "rank_pattern",
-    "alpha_pattern",
-];
 
 pub(super) fn parse(text: &str, path: &Path) -> Result<LoraConfig, LoraError> {
     let syntax = |message: String| LoraError::ConfigSyntax {
@@ -130,10 +111,7 @@ pub(super) fn write(config: &LoraConfig) -> String {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     };
-    let defaults = unsupported();
-    for field in WRITTEN {
-        fields.insert(field.to_string(), defaults[field].clone());
-    }
+    fields.insert("peft_type".to_string(), Value::from("LORA"));
     fields.insert("inference_mode".to_string(), Value::Bool(true));
     let mut text = format!("{:#}", Value::Object(fields));
     text.push('\n');
@@ -149,9 +127,24 @@ pub(super) fn whole_number<S: Serializer>(value: &f64, serializer: S) -> Result<
     }
 }
 
+/// [`whole_number`] for each value of a map.
+pub(super) fn whole_numbers<S: Serializer>(
+    values: &IndexMap<String, f64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    struct Whole(f64);
+    impl Serialize for Whole {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            whole_number(&self.0, serializer)
+        }
+    }
+    serializer.collect_map(values.iter().map(|(key, value)| (key, Whole(*value))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Bias, InitLoraWeights};
 
     #[test]
     fn what_is_written_is_read_back() {
@@ -161,7 +154,14 @@ mod tests {
             .with_target_modules(["query", "value"])
             .with_exclude_modules(".*pooler.*")
             .with_modules_to_save(["classifier"])
-            .with_lora_dropout(0.1);
+            .with_lora_dropout(0.1)
+            .with_use_dora(true)
+            .with_bias(Bias::LoraOnly)
+            .with_rank_pattern("layer.0", 2)
+            .with_alpha_pattern("layer.1", 32.0)
+            .with_layers_to_transform([0, 1])
+            .with_layers_pattern("layer")
+            .with_init_lora_weights(InitLoraWeights::Random);
         let text = config.to_json();
         assert!(text.contains("\"lora_alpha\": 16,"), "{text}");
         assert!(text.contains("\"peft_type\": \"LORA\""), "{text}");
@@ -177,15 +177,17 @@ mod tests {
             error.contains("`brand_new` = 3 is not supported"),
             "{error}"
         );
-        let error = parse(r#"{"bias": "all"}"#).unwrap_err().to_string();
-        assert!(
-            error.contains("`bias` = \"all\"") && error.contains("\"none\""),
-            "{error}"
-        );
-        let error = parse(r#"{"init_lora_weights": false}"#)
+        let error = parse(r#"{"qalora_group_size": 32}"#)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("init_lora_weights"), "{error}");
+        assert!(
+            error.contains("`qalora_group_size` = 32") && error.contains("set it to 16"),
+            "{error}"
+        );
+        let error = parse(r#"{"init_lora_weights": "corda"}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("`init_lora_weights` = \"corda\""), "{error}");
         let error = parse(r#"{"peft_type": "IA3"}"#).unwrap_err().to_string();
         assert!(error.contains("peft_type"), "{error}");
     }
@@ -197,7 +199,8 @@ mod tests {
         for (text, field) in [
             (r#"{"r": 0}"#, "`r` is 0"),
             (r#"{"lora_dropout": 2}"#, "`lora_dropout` is 2"),
-            (r#"{"use_dora": true}"#, "`use_dora` = true"),
+            (r#"{"use_qalora": true}"#, "`use_qalora` = true"),
+            (r#"{"bias": "some"}"#, "`bias` = \"some\""),
             (r#"{"target_modules": 3}"#, "`target_modules` = 3"),
             (r#"{"lora_alpha": 1e999}"#, "out of range"),
         ] {

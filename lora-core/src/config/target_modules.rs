@@ -1,6 +1,7 @@
 //! PEFT's rules for which modules a configuration means.
 
 use fancy_regex::Regex;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::LoraError;
@@ -73,15 +74,9 @@ impl Matcher {
                 })
                 .collect(),
             ModulePattern::Regex(text) => {
-                let regex =
-                    Regex::new(&format!("^(?:{text})$")).map_err(|e| LoraError::Pattern {
-                        field,
-                        pattern: text.clone(),
-                        message: e.to_string(),
-                    })?;
                 vec![Entry {
                     text: text.clone(),
-                    regex: Some(regex),
+                    regex: Some(regex(&format!("^(?:{text})$"), text, field)?),
                 }]
             }
         };
@@ -109,6 +104,30 @@ impl Matcher {
     pub(crate) fn matches(&self, path: &str) -> bool {
         !self.matching(path).is_empty()
     }
+}
+
+/// The value of the first pattern that the end of `path` matches, as PEFT's `get_pattern_key`.
+pub(crate) fn pattern_value<T: Copy>(
+    patterns: &IndexMap<String, T>,
+    path: &str,
+    field: &'static str,
+) -> Result<Option<T>, LoraError> {
+    for (pattern, value) in patterns {
+        let regex = regex(&format!(r"^(.*\.)?({pattern})$"), pattern, field)?;
+        if regex.is_match(path).unwrap_or(false) {
+            return Ok(Some(*value));
+        }
+    }
+    Ok(None)
+}
+
+/// Compiles `regex`, made of the user's `pattern`.
+pub(super) fn regex(regex: &str, pattern: &str, field: &'static str) -> Result<Regex, LoraError> {
+    Regex::new(regex).map_err(|e| LoraError::Pattern {
+        field,
+        pattern: pattern.to_string(),
+        message: e.to_string(),
+    })
 }
 
 /// PEFT's list rule: the name itself, or a dotted suffix of the path.

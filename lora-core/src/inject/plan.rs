@@ -5,16 +5,10 @@ use std::fmt;
 
 use burn::module::Module;
 
-use crate::config::{Matcher, ModulePattern, TargetModules};
-use crate::state::{ParameterInfo, parameters};
-use crate::{LoraConfig, LoraError};
-
-/// How an adapter on a weight starts out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WeightKind {
-    Linear,
-    Embedding,
-}
+use crate::config::{LayerFilter, Matcher, ModulePattern, TargetModules};
+use crate::init::{NewAdapter, WeightKind};
+use crate::state::{ParameterInfo, Role, parameters};
+use crate::{Bias, LoraConfig, LoraError};
 
 /// What an injection does: for each target pattern, the modules it matched.
 ///
@@ -27,8 +21,9 @@ pub struct InjectionPlan {
     pub saved_modules: Vec<String>,
     /// Settings that work but are likely not meant.
     pub warnings: Vec<String>,
-    weights: BTreeMap<String, WeightKind>,
+    weights: BTreeMap<String, NewAdapter>,
     saved_parameters: BTreeSet<String>,
+    trained_biases: BTreeSet<String>,
     /// Patterns that matched only modules which are excluded or trained in full: PEFT writes
     /// `all-linear` out with the head in the list.
     covered: BTreeSet<String>,
@@ -38,16 +33,8 @@ pub struct InjectionPlan {
 impl InjectionPlan {
     pub(super) fn new<M: Module>(config: &LoraConfig, module: &M) -> Result<Self, LoraError> {
         config.validate()?;
-        let parameters = parameters(module);
-        if let Some(factor) = parameters.iter().find(|p| p.adapter) {
-            let module = factor
-                .path
-                .split(".weight.")
-                .next()
-                .unwrap_or_default()
-                .to_string();
-            return Err(LoraError::AlreadyInjected { module });
-        }
+        let mut parameters = parameters(module);
+        parameters.retain(|p| p.role == Role::Base);
         let candidates: Vec<String> = parameters
             .iter()
             .filter(|p| is_weight(p))
@@ -70,6 +57,7 @@ impl InjectionPlan {
             Some(pattern) => Some(Matcher::new(pattern, "exclude_modules")?),
             None => None,
         };
+        let layers = LayerFilter::new(config)?;
         let mut patterns: Vec<(String, Vec<String>)> = matcher
             .entries()
             .map(|text| (text.to_string(), Vec::new()))
@@ -84,30 +72,48 @@ impl InjectionPlan {
                 covered.extend(hits.into_iter().map(|hit| patterns[hit].0.clone()));
                 continue;
             }
-            if hits.is_empty() {
+            if hits.is_empty() || layers.as_ref().is_some_and(|layers| !layers.allows(&path)) {
                 continue;
             }
             let weight = adaptable(&parameters, &path, config)?;
+            let rank = config.rank_for(&path)?;
             let smallest = weight.shape.iter().copied().min().unwrap_or_default();
-            if config.r > smallest {
+            if rank > smallest {
                 warnings.push(format!(
-                    "`r` = {} is above the smaller dimension of {path}, {smallest}: \
-                     a full-rank update of it needs no more than that",
-                    config.r
+                    "rank {rank} is above the smaller dimension of {path}, {smallest}: \
+                     a full-rank update of it needs no more than that"
                 ));
             }
-            let kind = match weight.is_embedding() {
-                true => WeightKind::Embedding,
-                false => WeightKind::Linear,
+            let new = NewAdapter {
+                kind: match weight.is_embedding() {
+                    true => WeightKind::Embedding,
+                    false => WeightKind::Linear,
+                },
+                rank,
+                scaling: config.scaling_for(&path)?,
+                dropout: config.lora_dropout,
+                init: config.init_lora_weights,
+                use_dora: config.use_dora,
             };
-            weights.insert(weight.path.clone(), kind);
+            weights.insert(weight.path.clone(), new);
             for hit in hits {
                 patterns[hit].1.push(path.clone());
             }
         }
-        let saved_parameters = parameters
+        let saved_parameters: BTreeSet<String> = parameters
             .iter()
             .filter(|p| is_saved(p.module()))
+            .map(|p| p.path.clone())
+            .collect();
+        let adapted = |p: &ParameterInfo| weights.contains_key(&format!("{}.weight", p.module()));
+        let trained_biases = parameters
+            .iter()
+            .filter(|p| p.name.rsplit('.').next() == Some("bias"))
+            .filter(|p| match config.bias {
+                Bias::None => false,
+                Bias::All => !saved_parameters.contains(&p.path),
+                Bias::LoraOnly => adapted(p),
+            })
             .map(|p| p.path.clone())
             .collect();
         Ok(Self {
@@ -116,6 +122,7 @@ impl InjectionPlan {
             warnings,
             weights,
             saved_parameters,
+            trained_biases,
             covered,
             candidates,
         })
@@ -153,12 +160,16 @@ impl InjectionPlan {
         }
     }
 
-    pub(super) fn trains_in_full(&self, path: &str) -> bool {
+    pub(super) fn saves(&self, path: &str) -> bool {
         self.saved_parameters.contains(path)
     }
 
-    pub(super) fn weight_kind(&self, path: &str) -> Option<WeightKind> {
-        self.weights.get(path).copied()
+    pub(super) fn trains_bias(&self, path: &str) -> bool {
+        self.trained_biases.contains(path)
+    }
+
+    pub(super) fn new_adapter(&self, path: &str) -> Option<&NewAdapter> {
+        self.weights.get(path)
     }
 
     /// The number of weights that get an adapter.

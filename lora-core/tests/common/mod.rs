@@ -99,7 +99,7 @@ pub fn fill_adapters<M: Module>(model: M) -> M {
     lora_core::state::load_state(model, |info| {
         let values: Vec<f32> = (0..info.count()).map(|_| 0.3 * next()).collect();
         Ok(info
-            .adapter
+            .is_lora()
             .then(|| TensorData::new(values, info.shape.clone())))
     })
     .unwrap()

@@ -1,0 +1,325 @@
+//! All adapters of one weight, and the model-wide calls on them.
+
+pub(crate) mod attachments;
+mod module;
+
+use std::sync::Arc;
+
+use burn::module::{
+    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+    Reparameterization,
+};
+use burn::tensor::module::{embedding, linear};
+use burn::tensor::{Device, FloatDType, Int, Tensor};
+
+pub use module::LoraModule;
+
+use crate::{LoraAdapter, LoraConfig};
+use attachments::{aside, met};
+
+/// The adapters of one weight, by name: the [`Reparameterization`] that is attached to it.
+///
+/// The sum of the active ones is the weight's update. [`LoraLinear`](crate::LoraLinear) and
+/// [`LoraEmbedding`](crate::LoraEmbedding) compute each in factored form; any other module sees
+/// the composed weight. [`LoraModule`] changes the adapters of a whole model.
+#[derive(Debug, Clone)]
+pub struct LoraAdapters {
+    slots: Vec<Slot>,
+    enabled: bool,
+    merged: Option<Merged>,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    name: String,
+    active: bool,
+    adapter: LoraAdapter,
+    config: Arc<LoraConfig>,
+}
+
+/// What is needed to take merged adapters out again, bit for bit.
+#[derive(Debug, Clone)]
+struct Merged {
+    names: Vec<String>,
+    /// The base before merging: `(W + ΔW) - ΔW` is not `W` in floating point.
+    base: Tensor<2>,
+}
+
+impl LoraAdapters {
+    /// What the adapters call their container in a traversal.
+    pub(crate) const CONTAINER: &'static str = "LoraAdapters";
+
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            enabled: true,
+            merged: None,
+        }
+    }
+
+    /// The adapter `name`.
+    pub fn get(&self, name: &str) -> Option<&LoraAdapter> {
+        self.slot(name).map(|slot| &slot.adapter)
+    }
+
+    /// The configuration that the adapter `name` was made by.
+    pub fn config(&self, name: &str) -> Option<&LoraConfig> {
+        self.slot(name).map(|slot| &*slot.config)
+    }
+
+    /// The names of all adapters, in the order they were added.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.slots.iter().map(|slot| slot.name.as_str())
+    }
+
+    /// The adapters that take part in the forward pass and are not merged into the weight.
+    pub fn active(&self) -> impl Iterator<Item = (&str, &LoraAdapter)> {
+        let computed = self.enabled && self.merged.is_none();
+        let active = self
+            .slots
+            .iter()
+            .filter(move |slot| computed && slot.active);
+        active.map(|slot| (slot.name.as_str(), &slot.adapter))
+    }
+
+    /// The adapters that are merged into the weight.
+    pub fn merged(&self) -> &[String] {
+        self.merged.as_ref().map_or(&[], |merged| &merged.names)
+    }
+
+    fn slot(&self, name: &str) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.name == name)
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        name: &str,
+        adapter: LoraAdapter,
+        config: Arc<LoraConfig>,
+        active: bool,
+    ) {
+        self.slots.push(Slot {
+            name: name.to_string(),
+            active,
+            adapter: adapter.set_require_grad(active),
+            config,
+        });
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.slots.retain(|slot| slot.name != name);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Makes `names` the active adapters, and the only ones that are trained.
+    pub(crate) fn activate(&mut self, names: &[&str]) {
+        for slot in &mut self.slots {
+            slot.active = names.contains(&slot.name.as_str());
+            slot.adapter = slot.adapter.clone().set_require_grad(slot.active);
+        }
+    }
+
+    pub(crate) fn enable(&mut self, enabled: bool) {
+        self.enabled = enabled;
+    }
+
+    pub(crate) fn update(&mut self, name: &str, f: impl FnOnce(LoraAdapter) -> LoraAdapter) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == name) {
+            slot.adapter = f(slot.adapter.clone());
+        }
+    }
+
+    pub(crate) fn reconfigure(&mut self, name: &str, config: &LoraConfig, scaling: f64) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == name) {
+            slot.adapter.scaling = scaling;
+            if *slot.config != *config {
+                slot.config = Arc::new(config.clone());
+            }
+        }
+    }
+
+    /// `weight` with the adapters `names` in it, computed in f32. Unless it is to be final,
+    /// `weight` itself is kept, so that [`take_unmerged`](Self::take_unmerged) can give it back.
+    pub(crate) fn merge_into(
+        &mut self,
+        names: &[&str],
+        weight: Tensor<2>,
+        last: bool,
+    ) -> Tensor<2> {
+        let merged = self.merged();
+        let names: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| !merged.iter().any(|m| m == name))
+            .collect();
+        if names.is_empty() {
+            return weight;
+        }
+        let base = self
+            .merged
+            .as_ref()
+            .map_or(&weight, |merged| &merged.base)
+            .clone();
+        let dtype = FloatDType::from(weight.dtype());
+        let wide_base = base.clone().cast(FloatDType::F32);
+        let chosen = names.iter().filter_map(|name| self.get(name));
+        let sum = chosen.fold(weight.cast(FloatDType::F32), |weight, adapter| {
+            adapter.add_to_weight(weight, &wide_base)
+        });
+        if !last {
+            let before = self.merged().iter().cloned();
+            let names = before.chain(names.into_iter().map(String::from)).collect();
+            self.merged = Some(Merged { names, base });
+        }
+        sum.cast(dtype)
+    }
+
+    /// The weight before anything was merged into it, if anything was.
+    pub(crate) fn take_unmerged(&mut self) -> Option<Tensor<2>> {
+        self.merged.take().map(|merged| merged.base)
+    }
+
+    /// Whether the adapter `name` is chosen to take part, be the adapters enabled or not.
+    pub fn is_active(&self, name: &str) -> bool {
+        self.slot(name).is_some_and(|slot| slot.active)
+    }
+
+    /// Whether the adapters are enabled; disabled ones leave the base as it is.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The linear layer's output with the active adapters.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[rows, d_in]`
+    /// - output: `[rows, d_out]`
+    pub(crate) fn linear(
+        &self,
+        x: Tensor<2>,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+    ) -> Tensor<2> {
+        let output = linear(x.clone(), weight.clone(), bias.clone());
+        self.active().fold(output, |output, (_, adapter)| {
+            adapter.add_to_linear(output, x.clone(), &weight, bias.as_ref())
+        })
+    }
+
+    /// The table's rows with the active adapters.
+    ///
+    /// # Shapes
+    ///
+    /// - `ids`: `[batch, sequence]`
+    /// - output: `[batch, sequence, d_model]`
+    pub(crate) fn embedding(&self, ids: Tensor<2, Int>, weight: Tensor<2>) -> Tensor<3> {
+        let output = embedding(weight.clone(), ids.clone());
+        let shape = output.dims();
+        let [batch, sequence, d_model] = shape;
+        let rows = batch * sequence;
+        let output = output.reshape([rows, d_model]);
+        let output = self.active().fold(output, |output, (_, adapter)| {
+            let narrow = embedding(adapter.a.val(), ids.clone());
+            let narrow = narrow.reshape([rows, adapter.rank()]);
+            adapter.add_to_embedding(output, narrow, &weight)
+        });
+        output.reshape(shape)
+    }
+
+    fn mapped(mut self, mut f: impl FnMut(&str, LoraAdapter) -> LoraAdapter) -> Self {
+        for slot in &mut self.slots {
+            slot.adapter = f(&slot.name, slot.adapter.clone());
+        }
+        self
+    }
+
+    fn with_base(mut self, f: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Self {
+        if let Some(merged) = &mut self.merged {
+            merged.base = f(merged.base.clone());
+        }
+        self
+    }
+}
+
+impl Reparameterization for LoraAdapters {
+    const NAME: &'static str = "lora";
+
+    /// The weight with the active adapters in it, for modules that read their weight as a whole.
+    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        if aside() || self.active().next().is_none() {
+            return base;
+        }
+        let shape = base.shape();
+        let dims = [shape[0], shape[1]];
+        let base = base.reshape(dims);
+        let weight = self.active().fold(base.clone(), |weight, (_, adapter)| {
+            adapter.add_to_weight(weight, &base)
+        });
+        weight.reshape(shape)
+    }
+}
+
+impl Module for LoraAdapters {
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        let slots = self.slots.iter();
+        slots.fold(devices, |devices, slot| {
+            slot.adapter.collect_devices(devices)
+        })
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        self.mapped(|_, adapter| adapter.fork(device))
+            .with_base(|base| base.to_device(device).detach())
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        self.mapped(|_, adapter| adapter.to_device(device))
+            .with_base(|base| base.to_device(device))
+    }
+
+    fn train(self) -> Self {
+        self.mapped(|_, adapter| Module::train(adapter))
+            .with_base(Tensor::from_inner)
+    }
+
+    fn valid(&self) -> Self {
+        self.clone()
+            .mapped(|_, adapter| adapter.valid())
+            .with_base(Tensor::without_autodiff)
+    }
+
+    fn materialize(self) -> Self {
+        self
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        met(self);
+        for slot in &self.slots {
+            visitor.enter_module(&slot.name, Self::CONTAINER);
+            slot.adapter.visit(visitor);
+            visitor.exit_module(&slot.name, Self::CONTAINER);
+        }
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        self.mapped(|name, adapter| {
+            mapper.enter_module(name, Self::CONTAINER);
+            let adapter = adapter.map(mapper);
+            mapper.exit_module(name, Self::CONTAINER);
+            adapter
+        })
+    }
+}
+
+impl ModuleDisplay for LoraAdapters {}
+
+impl ModuleDisplayDefault for LoraAdapters {
+    fn content(&self, content: Content) -> Option<Content> {
+        let names: Vec<&str> = self.names().collect();
+        content.add("lora", &names.join(", ")).optional()
+    }
+}

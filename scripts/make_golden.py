@@ -41,6 +41,7 @@ def lora(r, alpha, targets, task="SEQ_CLS", **extra):
 
 REGEX = r".*layer\.1\.(attention\.self\.query|output\.dense)"
 QV, ATTENTION = ["query", "value"], ["query", "key", "value", "attention.output.dense"]
+RANKS, ALPHAS = {"layer.0.attention.self.query": 2}, {"layer.1.attention.self.value": 32}
 NO_FFN = r".*(classifier|intermediate).*"
 
 # name: (architecture, head, labels, LoraConfig arguments or None)
@@ -58,6 +59,12 @@ CASES = {
     "roberta-qa": ("roberta", "qa", 2, lora(4, 8, QV, "QUESTION_ANS", modules_to_save=["qa_outputs"])),
     "roberta-embedding": ("roberta", "seqcls", 3, lora(4, 8, ["word_embeddings", "query"])),
     "roberta-mlm-lora": ("roberta", "mlm", 2, lora(4, 8, QV, None)),
+    "roberta-dora": ("roberta", "seqcls", 3, lora(4, 8, QV, use_dora=True)),
+    "roberta-dora-embedding": ("roberta", "seqcls", 3, lora(3, 6, ["word_embeddings", "value"], use_dora=True)),
+    "roberta-bias-lora-only": ("roberta", "seqcls", 3, lora(4, 8, QV, bias="lora_only")),
+    "bert-bias-all": ("bert", "seqcls", 2, lora(4, 8, QV, bias="all")),
+    "roberta-layers": ("roberta", "seqcls", 3, lora(4, 8, QV, layers_to_transform=[1], layers_pattern="layer")),
+    "roberta-patterns": ("roberta", "seqcls", 3, lora(4, 8, QV, rank_pattern=RANKS, alpha_pattern=ALPHAS)),
     "bert-all-linear": ("bert", "seqcls", 2, lora(2, 4, "all-linear")),
     "bert-pooler-qv": ("bert", "seqcls", 2, lora(4, 8, QV)),
 }
@@ -77,9 +84,12 @@ def model_config(arch, labels):
 
 @torch.no_grad()
 def randomize(model, generator, std, part=""):
-    """Fill the parameters whose name contains `part`, biases included, so that no term vanishes."""
+    """Fill the parameters whose name contains `part`, biases included, so that no term vanishes.
+
+    DoRA's magnitudes stay what the base made them: a negative one would turn its column around.
+    """
     for name, parameter in model.named_parameters():
-        if part in name:
+        if part in name and "magnitude" not in name:
             noise = torch.randn(parameter.shape, generator=generator)
             norm = name.endswith(("LayerNorm.weight", "layer_norm.weight"))
             parameter.copy_(1 + 0.2 * noise if norm else std * noise)

@@ -142,7 +142,12 @@ fn bias_entries<M: Module>(
         let rest = copy.name.strip_prefix(root).unwrap_or_default();
         let original = parameters.iter().find(|p| p.path == copy.base_path());
         let key = |wrapper: &str| format!("{PREFIX}{root}.{wrapper}{rest}");
-        entries.push((copy.clone(), key("modules_to_save.default")));
+        // PEFT takes its adapter's name out of a key only where it is the last part but one.
+        let wrapper = match rest {
+            ".bias" => "modules_to_save",
+            _ => "modules_to_save.default",
+        };
+        entries.push((copy.clone(), key(wrapper)));
         entries.extend(original.map(|original| (original.clone(), key("original_module"))));
     }
     entries

@@ -185,7 +185,7 @@ impl Location {
         self.names.join(".")
     }
 
-    fn describe<const D: usize>(&self, param: &Param<Tensor<D>>, trainable: bool) -> ParameterInfo {
+    fn describe<const D: usize>(&self, param: &Param<Tensor<D>>) -> ParameterInfo {
         let (role, adapter, depth) = self.attachment();
         // The base's part of the path decides names and layout of what is attached to it.
         let names = &self.names[..depth];
@@ -224,7 +224,7 @@ impl Location {
             shape,
             transposed,
             owner,
-            trainable,
+            trainable: configured_to_train(param),
             role,
             adapter,
         }
@@ -273,8 +273,7 @@ impl ModuleVisitor for Collect {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let trainable = configured_to_train(param);
-        self.found.push(self.location.describe(param, trainable));
+        self.found.push(self.location.describe(param));
     }
 }
 
@@ -309,7 +308,7 @@ impl<F: Fn(&ParameterInfo) -> bool> ModuleVisitor for Read<F> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let info = self.location.describe(param, configured_to_train(param));
+        let info = self.location.describe(param);
         if (self.select)(&info) {
             let value = param.base();
             let value = if info.transposed {
@@ -344,7 +343,7 @@ where
         if self.error.is_some() {
             return param;
         }
-        let info = self.location.describe(&param, true);
+        let info = self.location.describe(&param);
         match (self.source)(&info) {
             Ok(None) => param,
             Ok(Some(data)) => {

@@ -16,7 +16,10 @@ use burn_lora_examples::golden::model::ParityModel;
 use clap::{Parser, Subcommand};
 use lora_core::state::{ParameterInfo, Role, load_state, values};
 use lora_core::tensor_file::{Precision, write_tensors};
-use lora_core::{DEFAULT_ADAPTER, LoraConfig, LoraError, LoraModule};
+use lora_core::{
+    Combination, CombinationType, DEFAULT_ADAPTER, InitLoraWeights, LoraConfig, LoraError,
+    LoraModule,
+};
 use lora_models::bert::SequenceClassification;
 
 /// Writes an adapter for PEFT to read, or reads one that PEFT wrote, with the logits it gives on a
@@ -39,6 +42,12 @@ enum Command {
         /// The folder to write to.
         #[arg(long)]
         out: PathBuf,
+        /// Write plain LoRA for the original base, whatever the adapter started from.
+        #[arg(long)]
+        as_lora: bool,
+        /// Write a combination of two such adapters: PEFT's `combination_type`.
+        #[arg(long, value_name = "TYPE", value_parser = combination_type)]
+        combine: Option<CombinationType>,
     },
     /// Reads an adapter.
     Read {
@@ -56,19 +65,75 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     burn_lora_examples::run(|| match arguments.command {
-        Command::Write { case, config, out } => write(&case, &config, &out),
+        Command::Write {
+            case,
+            config,
+            out,
+            as_lora,
+            combine,
+        } => write(&case, &config, &out, as_lora, combine),
         Command::Read { case, adapter, out } => read(&case, &adapter, &out),
     })
 }
 
-fn write(case: &Path, config: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
+fn combination_type(name: &str) -> Result<CombinationType, String> {
+    use CombinationType::{Cat, Linear, MagnitudePrune, Svd, Ties};
+    let all = [Cat, Linear, MagnitudePrune, Svd, Ties];
+    let found = all.into_iter().find(|kind| kind.name() == name);
+    found.ok_or_else(|| {
+        format!(
+            "expected one of {}",
+            all.map(CombinationType::name).join(", ")
+        )
+    })
+}
+
+fn write(
+    case: &Path,
+    config: &Path,
+    out: &Path,
+    as_lora: bool,
+    combine: Option<CombinationType>,
+) -> Result<(), Box<dyn Error>> {
     let device = lora_core::default_device();
     device.seed(1);
     let case = Case::open(case)?;
+    let config = LoraConfig::from_file(config)?;
     let base = SequenceClassification::load(&case.base(), &device)?.model;
-    let model = LoraConfig::from_file(config)?.inject(base)?;
-    let model = moved(model)?;
-    model.save_adapter(DEFAULT_ADAPTER, out.join("adapter"), false)?;
+    let mut model = config.inject(base)?;
+    if config.init_lora_weights == InitLoraWeights::Eva {
+        let batches = std::iter::repeat_n(case.inputs(&device)?.encoder()?, 20);
+        model = model.initialize_eva(DEFAULT_ADAPTER, batches, |model, input| {
+            let positions = input.attention_mask.clone().map(|mask| mask.bool());
+            model.forward(input);
+            positions
+        })?;
+    }
+    model = moved(model)?;
+    let mut name = DEFAULT_ADAPTER;
+    if let Some(kind) = combine {
+        model = moved(
+            model
+                .add_adapter("second", &config)?
+                .set_active(&["second"])?,
+        )?;
+        let mut combination = Combination::new(kind);
+        if matches!(
+            kind,
+            CombinationType::MagnitudePrune | CombinationType::Ties
+        ) {
+            combination = combination.with_density(0.6);
+        }
+        let parts = [(DEFAULT_ADAPTER, 0.7), ("second", -0.4)];
+        name = "combined";
+        model = model
+            .add_weighted_adapter(name, &parts, &combination)?
+            .set_active(&[name])?;
+    }
+    match as_lora {
+        true => model.save_adapter_as_lora(name, out.join("adapter"), false)?,
+        false => model.save_adapter(name, out.join("adapter"), false)?,
+    }
     write_logits(&model, &case, &device, out)
 }
 

@@ -30,6 +30,8 @@ MODELS = {
     ("roberta", "qa"): hf.RobertaForQuestionAnswering,
     ("bert", "seqcls"): hf.BertForSequenceClassification,
     ("bert", "mlm"): hf.BertForMaskedLM,
+    ("gpt2", "lm"): hf.GPT2LMHeadModel,
+    ("gpt2", "seqcls"): hf.GPT2ForSequenceClassification,
 }
 
 
@@ -41,6 +43,7 @@ def lora(r, alpha, targets, task="SEQ_CLS", **extra):
 
 REGEX = r".*layer\.1\.(attention\.self\.query|output\.dense)"
 QV, ATTENTION = ["query", "value"], ["query", "key", "value", "attention.output.dense"]
+C_REGEX = r"transformer\.h\..*\.attn\.c_.*"
 RANKS, ALPHAS = {"layer.0.attention.self.query": 2}, {"layer.1.attention.self.value": 32}
 NO_FFN = r".*(classifier|intermediate).*"
 
@@ -67,6 +70,11 @@ CASES = {
     "roberta-patterns": ("roberta", "seqcls", 3, lora(4, 8, QV, rank_pattern=RANKS, alpha_pattern=ALPHAS)),
     "bert-all-linear": ("bert", "seqcls", 2, lora(2, 4, "all-linear")),
     "bert-pooler-qv": ("bert", "seqcls", 2, lora(4, 8, QV)),
+    "gpt2-lm-base": ("gpt2", "lm", 2, None),
+    "gpt2-seqcls-base": ("gpt2", "seqcls", 2, None),
+    "gpt2-c_attn": ("gpt2", "lm", 2, lora(4, 8, ["c_attn"], "CAUSAL_LM", fan_in_fan_out=True)),
+    "gpt2-dora-all-linear": ("gpt2", "lm", 2, lora(2, 4, "all-linear", "CAUSAL_LM", use_dora=True, fan_in_fan_out=True)),
+    "gpt2-regex": ("gpt2", "seqcls", 2, lora(4, 8, C_REGEX, None, modules_to_save=["score"], fan_in_fan_out=True)),
 }
 
 
@@ -75,6 +83,10 @@ def model_config(arch, labels):
     shared = dict(vocab_size=VOCAB, num_hidden_layers=2, max_position_embeddings=20, layer_norm_eps=1e-5,
                   hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0,
                   num_labels=labels, problem_type="regression" if labels == 1 else None)
+    if arch == "gpt2":
+        return hf.GPT2Config(vocab_size=VOCAB, n_positions=20, n_embd=16, n_layer=2, n_head=4, resid_pdrop=0.0,
+                             embd_pdrop=0.0, attn_pdrop=0.0, num_labels=labels, bos_token_id=VOCAB - 1,
+                             eos_token_id=VOCAB - 1, pad_token_id=VOCAB - 1)
     if arch == "roberta":
         return hf.RobertaConfig(hidden_size=16, num_attention_heads=4, intermediate_size=24,
                                 type_vocab_size=1, pad_token_id=1, **shared)
@@ -91,7 +103,7 @@ def randomize(model, generator, std, part=""):
     for name, parameter in model.named_parameters():
         if part in name and "magnitude" not in name:
             noise = torch.randn(parameter.shape, generator=generator)
-            norm = name.endswith(("LayerNorm.weight", "layer_norm.weight"))
+            norm = name.endswith(("LayerNorm.weight", "layer_norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight"))
             parameter.copy_(1 + 0.2 * noise if norm else std * noise)
 
 
@@ -109,6 +121,8 @@ def make_inputs(arch, head, labels, pad, generator):
     elif head == "mlm":
         chosen = torch.rand(batch, SEQUENCE, generator=generator) < 0.4
         inputs["labels"] = ids.masked_fill(~(chosen & mask), -100)
+    elif head == "lm":
+        inputs["labels"] = ids.masked_fill(~mask, -100)
     elif labels == 1:
         inputs["labels"] = torch.randn(batch, generator=generator)
     else:

@@ -96,6 +96,12 @@ pub(crate) struct TrainingArguments {
     /// Seed of fresh weights, dropout and the order of the examples
     #[arg(long, default_value_t = 42)]
     pub(crate) seed: u64,
+    /// LoRA+: learning rate of the adapters' B, as a multiple of that of A
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) loraplus_lr_ratio: Option<f64>,
+    /// LoRA-FA: train the adapters' B alone
+    #[arg(long, conflicts_with = "loraplus_lr_ratio")]
+    pub(crate) lora_fa: bool,
 }
 
 impl Arguments {
@@ -121,6 +127,8 @@ impl TrainingArguments {
             .with_warmup_ratio(self.warmup_ratio)
             .with_max_len(self.max_len.unwrap_or(128))
             .with_seed(self.seed)
+            .with_loraplus_lr_ratio(self.loraplus_lr_ratio)
+            .with_lora_fa(self.lora_fa)
     }
 }
 
@@ -208,5 +216,18 @@ mod tests {
             (4, 16.0, Some(["key"].into()))
         );
         assert!(parse("--config a.json --rank 4").is_err());
+    }
+
+    #[test]
+    fn the_variants_of_training_reach_the_configuration() {
+        let parse = |text: &str| {
+            let words = std::iter::once("sst2").chain(text.split_whitespace());
+            Arguments::try_parse_from(words).map(|arguments| arguments.training_config())
+        };
+        assert_eq!(parse("").unwrap().loraplus_lr_ratio, None);
+        let plus = parse("--loraplus-lr-ratio 16").unwrap();
+        assert_eq!((plus.loraplus_lr_ratio, plus.lora_fa), (Some(16.0), false));
+        assert!(parse("--lora-fa").unwrap().lora_fa);
+        assert!(parse("--lora-fa --loraplus-lr-ratio 16").is_err());
     }
 }

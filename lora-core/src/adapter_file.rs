@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use burn::module::Module;
+use burn::tensor::TensorData;
 
 use crate::file::{prepare_folder, write_atomically};
 use crate::state::{ParameterInfo, Role, load_state, parameters};
@@ -33,6 +34,18 @@ pub(crate) fn save<M: Module>(
     folder: &Path,
     overwrite: bool,
 ) -> Result<(), LoraError> {
+    save_changed(module, name, config, folder, overwrite, |_, data| Ok(data))
+}
+
+/// As [`save`], with each tensor as `change` gives it.
+pub(crate) fn save_changed<M: Module>(
+    module: &M,
+    name: &str,
+    config: &LoraConfig,
+    folder: &Path,
+    overwrite: bool,
+    change: impl Fn(&ParameterInfo, TensorData) -> Result<TensorData, LoraError>,
+) -> Result<(), LoraError> {
     let mut entries = entries(module, name, config);
     entries.extend(bias_entries(module, name, config));
     prepare_folder(folder, overwrite)?;
@@ -40,8 +53,8 @@ pub(crate) fn save<M: Module>(
         let paths: BTreeSet<&str> = entries.iter().map(|(info, _)| info.path.as_str()).collect();
         crate::state::values(module, |info| paths.contains(info.path.as_str()))
             .into_iter()
-            .map(|(info, data)| (info.path, data))
-            .collect()
+            .map(|(info, data)| Ok((info.path.clone(), change(&info, data)?)))
+            .collect::<Result<_, LoraError>>()?
     };
     let tensors = entries
         .into_iter()
@@ -160,7 +173,7 @@ fn repeats_a_bias(key: &str) -> bool {
 }
 
 /// The outermost module around `module` that `modules_to_save` means.
-fn saved_root<'a>(module: &'a str, names: &[String]) -> Option<&'a str> {
+pub(crate) fn saved_root<'a>(module: &'a str, names: &[String]) -> Option<&'a str> {
     let ends = module
         .match_indices('.')
         .map(|(i, _)| i)

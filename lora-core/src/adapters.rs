@@ -1,9 +1,11 @@
 //! All adapters of one weight, and the model-wide calls on them.
 
 pub(crate) mod attachments;
+mod mixed_batch;
 mod module;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
@@ -12,10 +14,14 @@ use burn::module::{
 use burn::tensor::module::{embedding, linear};
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 
+pub use mixed_batch::BASE_ADAPTER;
 pub use module::LoraModule;
 
+use crate::init::eva::Recorder;
+use crate::init::residual::Residual;
 use crate::{LoraAdapter, LoraConfig};
 use attachments::{aside, met};
+pub(crate) use mixed_batch::MixedBatch;
 
 /// The adapters of one weight, by name: the [`Reparameterization`] that is attached to it.
 ///
@@ -27,11 +33,19 @@ pub struct LoraAdapters {
     slots: Vec<Slot>,
     enabled: bool,
     merged: Option<Merged>,
+    /// The adapters that the rows of a batch go through, in place of the active ones.
+    batch: Option<Arc<MixedBatch>>,
+    /// The two weights of a base that an adapter took its start out of.
+    residual: Option<Residual>,
+    /// Who looks at the layer's inputs.
+    recorder: Option<Recorder>,
 }
 
 #[derive(Debug, Clone)]
 struct Slot {
     name: String,
+    /// Rises from each adapter to those added after it.
+    added: usize,
     active: bool,
     adapter: LoraAdapter,
     config: Arc<LoraConfig>,
@@ -54,6 +68,9 @@ impl LoraAdapters {
             slots: Vec::new(),
             enabled: true,
             merged: None,
+            batch: None,
+            residual: None,
+            recorder: None,
         }
     }
 
@@ -72,13 +89,16 @@ impl LoraAdapters {
         self.slots.iter().map(|slot| slot.name.as_str())
     }
 
-    /// The adapters that take part in the forward pass and are not merged into the weight.
+    /// The adapters that take part in the forward pass and are not merged into the weight; in a
+    /// mixed batch ([`LoraModule::for_rows`]), those that some row names.
     pub fn active(&self) -> impl Iterator<Item = (&str, &LoraAdapter)> {
         let computed = self.enabled && self.merged.is_none();
-        let active = self
-            .slots
-            .iter()
-            .filter(move |slot| computed && slot.active);
+        let chosen = |slot: &Slot| match &self.batch {
+            Some(batch) => batch.names(&slot.name),
+            None => slot.active,
+        };
+        let active = self.slots.iter();
+        let active = active.filter(move |slot| computed && chosen(slot));
         active.map(|slot| (slot.name.as_str(), &slot.adapter))
     }
 
@@ -91,6 +111,13 @@ impl LoraAdapters {
         self.slots.iter().find(|slot| slot.name == name)
     }
 
+    /// The names of all adapters, each with a number that rises in the order they were added.
+    pub(crate) fn added(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.slots
+            .iter()
+            .map(|slot| (slot.added, slot.name.as_str()))
+    }
+
     pub(crate) fn push(
         &mut self,
         name: &str,
@@ -98,8 +125,11 @@ impl LoraAdapters {
         config: Arc<LoraConfig>,
         active: bool,
     ) {
+        // Only the order matters: an adapter may be on some of a model's weights only.
+        static ADDED: AtomicUsize = AtomicUsize::new(0);
         self.slots.push(Slot {
             name: name.to_string(),
+            added: ADDED.fetch_add(1, Ordering::Relaxed),
             active,
             adapter: adapter.set_require_grad(active),
             config,
@@ -108,6 +138,24 @@ impl LoraAdapters {
 
     pub(crate) fn remove(&mut self, name: &str) {
         self.slots.retain(|slot| slot.name != name);
+        self.residual = self.residual.take().filter(|r| r.adapter() != name);
+    }
+
+    pub(crate) fn residual(&self) -> Option<&Residual> {
+        self.residual.as_ref()
+    }
+
+    pub(crate) fn residual_mut(&mut self) -> Option<&mut Residual> {
+        self.residual.as_mut()
+    }
+
+    pub(crate) fn set_residual(&mut self, residual: Residual) {
+        self.residual = Some(residual);
+    }
+
+    pub(crate) fn with_recorder(mut self, recorder: Option<Recorder>) -> Self {
+        self.recorder = recorder;
+        self
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -120,6 +168,16 @@ impl LoraAdapters {
             slot.active = names.contains(&slot.name.as_str());
             slot.adapter = slot.adapter.clone().set_require_grad(slot.active);
         }
+    }
+
+    /// Chooses the adapters for the rows of a batch; without one, the active adapters count.
+    pub(crate) fn with_batch(mut self, batch: Option<Arc<MixedBatch>>) -> Self {
+        self.batch = batch;
+        self
+    }
+
+    pub(crate) fn batch(&self) -> Option<&MixedBatch> {
+        self.batch.as_deref()
     }
 
     pub(crate) fn enable(&mut self, enabled: bool) {
@@ -178,6 +236,11 @@ impl LoraAdapters {
     }
 
     /// The weight before anything was merged into it, if anything was.
+    pub(crate) fn before_merging(&self) -> Option<&Tensor<2>> {
+        self.merged.as_ref().map(|merged| &merged.base)
+    }
+
+    /// As [`before_merging`](Self::before_merging), and nothing is merged from then on.
     pub(crate) fn take_unmerged(&mut self) -> Option<Tensor<2>> {
         self.merged.take().map(|merged| merged.base)
     }
@@ -204,7 +267,13 @@ impl LoraAdapters {
         weight: Tensor<2>,
         bias: Option<Tensor<1>>,
     ) -> Tensor<2> {
+        if let Some(recorder) = &self.recorder {
+            recorder.record(&x);
+        }
         let output = linear(x.clone(), weight.clone(), bias.clone());
+        if let Some(batch) = &self.batch {
+            return batch.linear(self, output, x, &weight, bias.as_ref());
+        }
         self.active().fold(output, |output, (_, adapter)| {
             adapter.add_to_linear(output, x.clone(), &weight, bias.as_ref())
         })
@@ -222,6 +291,10 @@ impl LoraAdapters {
         let [batch, sequence, d_model] = shape;
         let rows = batch * sequence;
         let output = output.reshape([rows, d_model]);
+        if let Some(batch) = &self.batch {
+            let ids = ids.reshape([rows]);
+            return batch.embedding(self, output, ids, &weight).reshape(shape);
+        }
         let output = self.active().fold(output, |output, (_, adapter)| {
             let narrow = embedding(adapter.a.val(), ids.clone());
             let narrow = narrow.reshape([rows, adapter.rank()]);
@@ -252,6 +325,9 @@ impl Reparameterization for LoraAdapters {
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
         if aside() || self.active().next().is_none() {
             return base;
+        }
+        if let Some(batch) = &self.batch {
+            batch.require_only();
         }
         let shape = base.shape();
         let dims = [shape[0], shape[1]];

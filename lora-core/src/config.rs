@@ -1,8 +1,10 @@
 //! `LoraConfig`: PEFT's `adapter_config.json`, field by field.
 
+mod eva;
 mod init_lora_weights;
 mod json;
 mod layers;
+mod loftq;
 mod target_modules;
 
 use std::path::Path;
@@ -10,9 +12,11 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+pub use eva::EvaConfig;
 pub use init_lora_weights::InitLoraWeights;
 pub(crate) use layers::LayerFilter;
 pub use layers::{LayerIndices, OneOrMany};
+pub use loftq::LoftQConfig;
 pub(crate) use target_modules::{Matcher, pattern_value};
 pub use target_modules::{ModulePattern, TargetModules};
 
@@ -108,6 +112,11 @@ pub struct LoraConfig {
     pub use_dora: bool,
     /// How the factors start out. Default: `A` Kaiming-uniform, `B` zero.
     pub init_lora_weights: InitLoraWeights,
+    /// The settings of EVA; absent: its defaults.
+    pub eva_config: Option<EvaConfig>,
+    /// The settings of LoftQ, which needs them.
+    #[serde(deserialize_with = "loftq::read")]
+    pub loftq_config: Option<LoftQConfig>,
     /// Which of the base's biases are trained. Default none.
     pub bias: Bias,
     /// Ranks that differ from `r`, by the end of a module's path (a regular expression).
@@ -120,7 +129,7 @@ pub struct LoraConfig {
     /// The name of the list of layers, for `layers_to_transform`; absent: any list.
     pub layers_pattern: Option<OneOrMany>,
     /// Whether the adapted weights are stored `[in, out]` in the Python model (GPT-2's `Conv1D`).
-    /// A note for Python: here every weight's layout is known from its module.
+    /// A note for Python, set by the injection: here a weight's layout is known from its module.
     pub fan_in_fan_out: bool,
     /// The task, which also decides the head that is trained.
     pub task_type: Option<TaskType>,
@@ -142,6 +151,8 @@ impl Default for LoraConfig {
             use_rslora: false,
             use_dora: false,
             init_lora_weights: InitLoraWeights::default(),
+            eva_config: None,
+            loftq_config: None,
             bias: Bias::None,
             rank_pattern: IndexMap::new(),
             alpha_pattern: IndexMap::new(),
@@ -217,6 +228,18 @@ impl LoraConfig {
     /// Sets how the factors start out.
     pub fn with_init_lora_weights(mut self, init: InitLoraWeights) -> Self {
         self.init_lora_weights = init;
+        self
+    }
+
+    /// Sets how EVA finds its factors.
+    pub fn with_eva_config(mut self, eva: EvaConfig) -> Self {
+        self.eva_config = Some(eva);
+        self
+    }
+
+    /// Sets how LoftQ quantizes.
+    pub fn with_loftq_config(mut self, loftq: LoftQConfig) -> Self {
+        self.loftq_config = Some(loftq);
         self
     }
 
@@ -323,6 +346,17 @@ impl LoraConfig {
                 value,
                 "a probability of at least 0 and below 1",
             );
+        }
+        if let Some(eva) = &self.eva_config {
+            eva.validate()?;
+        }
+        match self.loftq_config {
+            Some(loftq) => loftq.validate()?,
+            None if self.init_lora_weights == InitLoraWeights::LoftQ => {
+                let value = "absent, and `init_lora_weights` is loftq".into();
+                return bad("loftq_config", value, "LoftQ's settings");
+            }
+            None => {}
         }
         self.validate_layers()
     }

@@ -62,6 +62,19 @@ pub fn device(name: &str) -> Result<Device, LoraError> {
     })
 }
 
+/// The name by which [`device`] finds `wanted`; Burn's description of it if there is none.
+pub(crate) fn name(wanted: &Device) -> String {
+    for (name, kind) in compiled() {
+        let devices = Device::enumerate(kind).into_vec();
+        match devices.iter().position(|device| device == wanted) {
+            Some(0) => return name.to_string(),
+            Some(index) => return format!("{name}:{index}"),
+            None => {}
+        }
+    }
+    format!("{wanted:?}")
+}
+
 /// The fastest compiled backend that this machine has a device for, with its name.
 ///
 /// # Errors
@@ -93,6 +106,7 @@ mod tests {
     fn names_and_indices() {
         assert_eq!(device("flex").unwrap(), Device::flex());
         assert_eq!(device("flex:0").unwrap(), Device::flex());
+        assert_eq!(name(&Device::flex().autodiff()), "flex");
         let message = |name| device(name).unwrap_err().to_string();
         assert!(
             message("flex:7").contains("1 such device"),

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::InitLoraWeights;
+
 /// Everything that can go wrong in `lora-core`.
 ///
 /// Each message names the file, the field or the tensor, what was expected, and what to do.
@@ -122,6 +124,47 @@ pub enum LoraError {
         /// Its type.
         kind: String,
     },
+    /// A module that is meant shares its weight with another.
+    #[error(
+        "`{field}` means {module}, which shares its weight with {other}: one side of a tie cannot \
+         change alone; exclude it (`exclude_modules`), or put {owner} into `modules_to_save`, which \
+         trains both sides together"
+    )]
+    Tied {
+        /// `target_modules` or `modules_to_save`.
+        field: &'static str,
+        /// The module that is meant.
+        module: String,
+        /// The module on the other side.
+        other: String,
+        /// The module that owns the weight.
+        owner: String,
+    },
+    /// A parameter that is meant stands at several paths.
+    #[error(
+        "`{field}` means {parameter}, which is one parameter with {} (they have one `ParamId`): \
+         Burn's optimizers change it at one path only, so it can neither be adapted nor trained; \
+         exclude it, or give each path a parameter of its own", others.join(", ")
+    )]
+    RepeatedParameter {
+        /// `target_modules`, `modules_to_save` or `bias`.
+        field: &'static str,
+        /// The parameter that is meant.
+        parameter: String,
+        /// Its other paths.
+        others: Vec<String>,
+    },
+    /// A module declares a tie with a parameter that it does not have.
+    #[error(
+        "{module} is declared to share the weight {weight}, but there is no such parameter: correct \
+         the path that its `visit` gives to `lora_core::tie::declare`"
+    )]
+    UnknownTie {
+        /// The module that is tied.
+        module: String,
+        /// The path declared.
+        weight: String,
+    },
     /// The module already has an adapter of that name.
     #[error(
         "the module already has an adapter {adapter:?}: choose another name, delete it with \
@@ -182,6 +225,77 @@ pub enum LoraError {
         /// The adapters that have a copy of it.
         adapters: Vec<String>,
     },
+    /// The adapters are disabled.
+    #[error("the adapters are disabled: call `enable_adapters` first")]
+    AdaptersDisabled,
+    /// A mixed batch without rows.
+    #[error("`for_rows` needs the name of an adapter, or `__base__`, for each row of the batch")]
+    NoRows,
+    /// Rows of a batch name different adapters of a module that has no place for them.
+    #[error(
+        "the rows of a batch can name different adapters only in `LoraLinear` and `LoraEmbedding`, \
+         but {module} is a {kind}, which only sees the composed weight: use `LoraLinear` or \
+         `LoraEmbedding` there, or run the rows of each adapter as a batch of their own"
+    )]
+    MixedBatchUnsupported {
+        /// The module's path.
+        module: String,
+        /// Its type.
+        kind: String,
+    },
+    /// Rows of a batch need different values of one parameter.
+    #[error(
+        "{parameter} is trained in full (`modules_to_save`) by {}, and a batch has one value of it: \
+         run the rows that need another as a batch of their own", adapters.join(", ")
+    )]
+    MixedBatchOfCopies {
+        /// The parameter.
+        parameter: String,
+        /// The adapters named that have a copy of it.
+        adapters: Vec<String>,
+    },
+    /// Adapters cannot be combined in the way asked for.
+    #[error("`add_weighted_adapter`: `{field}` is {value}, expected {expected}")]
+    Combination {
+        /// The argument, by PEFT's name.
+        field: &'static str,
+        /// The value found.
+        value: String,
+        /// What is accepted.
+        expected: String,
+    },
+    /// Factors of different ranks would have to be added up.
+    #[error(
+        "`add_weighted_adapter`: the adapters of {module} have different ranks ({}), so their \
+         factors cannot be added up: use the combination type `cat`, or one with `svd`",
+        ranks.iter().map(|(name, r)| format!("{name}: {r}")).collect::<Vec<_>>().join(", ")
+    )]
+    CombinedRanks {
+        /// The module's path.
+        module: String,
+        /// Each adapter with its rank there.
+        ranks: Vec<(String, usize)>,
+    },
+    /// A matrix has no singular value decomposition.
+    #[error(
+        "the values to decompose for {parameter} are not all finite: the adapter or the base is \
+         broken"
+    )]
+    NoSvd {
+        /// The parameter.
+        parameter: String,
+    },
+    /// One adapter has low-rank factors of a parameter, and another trains a copy of it.
+    #[error(
+        "{parameter} cannot be adapted by one adapter and trained in full (`modules_to_save`) by \
+         another: {adapter:?} does the other of the two; leave it out of one, or merge {adapter:?} first"
+    )]
+    AdaptedAndSaved {
+        /// The parameter.
+        parameter: String,
+        /// The adapter that is there already.
+        adapter: String,
+    },
     /// A parameter carries a reparameterization that is not this crate's.
     #[error(
         "{parameter} carries another reparameterization (Burn's `apply_lora`, perhaps): \
@@ -190,6 +304,59 @@ pub enum LoraError {
     ForeignReparameterization {
         /// The parameter.
         parameter: String,
+    },
+    /// An adapter cannot start the way its configuration says.
+    #[error("`init_lora_weights` = {init}: {module}: {message}")]
+    Init {
+        /// The initialisation.
+        init: InitLoraWeights,
+        /// The module's path, or the adapter if it concerns all of them.
+        module: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// Two adapters would take their start out of the same weight.
+    #[error(
+        "adapter {adapter:?} has taken its start out of {parameter} (`init_lora_weights`), so no \
+         other can: save that adapter with `save_adapter_as_lora` and load it in its own place, or \
+         merge it"
+    )]
+    BaseTaken {
+        /// The weight.
+        parameter: String,
+        /// The adapter that has a part of it.
+        adapter: String,
+    },
+    /// A weight that an adapter took its start out of is not what it was made.
+    #[error(
+        "{parameter} is not what adapter {adapter:?} left of it (`init_lora_weights`), so the \
+         original cannot be put back: load the base's weights before the adapter is added, and \
+         records only into a model with the same base"
+    )]
+    BaseReplaced {
+        /// The weight.
+        parameter: String,
+        /// The adapter.
+        adapter: String,
+    },
+    /// A call that does not know of adapters which took their start out of the base.
+    #[error(
+        "`{call}` is not possible with adapter {adapter:?}, which has taken its start out of the \
+         base (`init_lora_weights`): save it with `save_adapter_as_lora` and load that instead"
+    )]
+    StartTaken {
+        /// The call.
+        call: &'static str,
+        /// The adapter.
+        adapter: String,
+    },
+    /// An adapter cannot be written as plain LoRA of the original base.
+    #[error("adapter {adapter:?} cannot be saved as plain LoRA: {message}")]
+    NotConvertible {
+        /// The adapter.
+        adapter: String,
+        /// Why, and what to do.
+        message: String,
     },
     /// The module carries no adapter at all.
     #[error("the module has no LoRA adapter: call `LoraConfig::inject` first")]
@@ -248,6 +415,61 @@ pub enum LoraError {
         missing: Vec<String>,
         /// Names in the file that the module has no place for.
         unexpected: Vec<String>,
+    },
+    /// A file is not a PyTorch checkpoint.
+    #[error("{path} is not a PyTorch checkpoint that can be read: {message}", path = path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A record of Burn's cannot be read.
+    #[error("{path} is not a Burn record that can be read: {message}", path = path.display())]
+    Burnpack {
+        /// The file, or `<memory>`.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file to import has no adapter in it.
+    #[error("{path} has no LoRA factors: expected tensors named {expected}", path = path.display())]
+    NoFactors {
+        /// The file, or `<memory>`.
+        path: PathBuf,
+        /// What the factors would be called.
+        expected: &'static str,
+    },
+    /// Which parts of a loralib `MergedLinear` have an adapter is not known.
+    #[error(
+        "{path}: {module} has {d_out} outputs, `lora_A` {a_rows} rows and `lora_B` the shape \
+         {b_shape:?}: that is a `MergedLinear`, whose `enable_lora` is not in the file; say it with \
+         `Loralib::with_enable_lora`", path = path.display()
+    )]
+    EnableLora {
+        /// The file.
+        path: PathBuf,
+        /// The module.
+        module: String,
+        /// The rows of its `lora_A`.
+        a_rows: usize,
+        /// The shape of its `lora_B`.
+        b_shape: [usize; 2],
+        /// The outputs it has here.
+        d_out: usize,
+    },
+    /// A record's adapter belongs to another base.
+    #[error(
+        "{path} was recorded on another base: {} of its parameters differ from the module's: {}; \
+         load the base first (`ModuleRecord::allow_unused` and `Module::load_record`), or name the \
+         modules that were trained in full in `modules_to_save`",
+        parameters.len(), parameters.join(", "), path = path.display()
+    )]
+    OtherBase {
+        /// The file, or `<memory>`.
+        path: PathBuf,
+        /// The parameters that differ.
+        parameters: Vec<String>,
     },
     /// A device was named that this build or machine does not have.
     #[error("device {device:?}: {message}")]

@@ -10,9 +10,12 @@ use burn::tensor::Tensor;
 pub use plan::InjectionPlan;
 
 use crate::adapters::LoraAdapters;
-use crate::adapters::attachments::{Edit, collect, edit};
+use crate::adapters::attachments::{Attachments, Edit, collect, edit};
+use crate::init::NewAdapter;
+use crate::init::residual::{Residual, require_free};
+use crate::merge::replaced;
 use crate::modules_to_save::SavedCopies;
-use crate::{LoraConfig, LoraError};
+use crate::{InitLoraWeights, LoraConfig, LoraError};
 
 /// PEFT's name for an adapter that nobody named.
 pub const DEFAULT_ADAPTER: &str = "default";
@@ -47,6 +50,7 @@ impl LoraConfig {
     ///
     /// As [`inject`](Self::inject), but for that.
     pub fn inject_lenient<M: Module>(&self, module: M) -> Result<M, LoraError> {
+        self.warn_of_eva();
         self.inject_leniently_as(module, DEFAULT_ADAPTER)
     }
 
@@ -60,6 +64,7 @@ impl LoraConfig {
     }
 
     pub(crate) fn inject_as<M: Module>(&self, module: M, name: &str) -> Result<M, LoraError> {
+        self.warn_of_eva();
         let plan = self.plan(&module)?;
         plan.require_every_pattern()?;
         self.apply_plan(module, plan, name)
@@ -75,14 +80,46 @@ impl LoraConfig {
         self.apply_plan(module, plan, name)
     }
 
+    /// An adapter that is loaded has been initialized, a new one has not.
+    fn warn_of_eva(&self) {
+        if self.init_lora_weights == InitLoraWeights::Eva {
+            log::warn!(
+                "`init_lora_weights` = eva: the adapter starts as usual until `initialize_eva` is \
+                 called with batches of data"
+            );
+        }
+    }
+
     fn apply_plan<M: Module>(
         &self,
         module: M,
         plan: InjectionPlan,
         name: &str,
     ) -> Result<M, LoraError> {
-        check_name(name)?;
         let present = collect(&module);
+        let first = self.check_new(&present, name)?;
+        plan.require_compatible(&present)?;
+        for warning in &plan.warnings {
+            log::warn!("{warning}");
+        }
+        log::info!("{plan}");
+        let mut inject = Inject {
+            config: Arc::new(LoraConfig {
+                fan_in_fan_out: plan.fan_in_fan_out(),
+                ..self.clone()
+            }),
+            plan,
+            name,
+            first,
+            broken: None,
+        };
+        let module = edit(module, &mut inject)?;
+        inject.broken.map_or(Ok(module), Err)
+    }
+
+    /// Whether the adapter `name` would be the first beside those `present`, if it can be added.
+    pub(crate) fn check_new(&self, present: &Attachments, name: &str) -> Result<bool, LoraError> {
+        check_name(name)?;
         present.require_ours()?;
         let others: Vec<&str> = present.lora().flat_map(|(_, all)| all.names()).collect();
         if others.contains(&name) {
@@ -92,28 +129,13 @@ impl LoraConfig {
         }
         let first = others.is_empty();
         if !first {
-            self.require_no_bias(&present)?;
+            self.require_no_bias(present)?;
         }
-        for warning in &plan.warnings {
-            log::warn!("{warning}");
-        }
-        log::info!("{plan}");
-        edit(
-            module,
-            &mut Inject {
-                config: Arc::new(self.clone()),
-                plan,
-                name,
-                first,
-            },
-        )
+        Ok(first)
     }
 
     /// A bias is trained in place: a second adapter would train the same one.
-    fn require_no_bias(
-        &self,
-        present: &crate::adapters::attachments::Attachments,
-    ) -> Result<(), LoraError> {
+    fn require_no_bias(&self, present: &Attachments) -> Result<(), LoraError> {
         let mut configs = present.lora().flat_map(|(_, all)| {
             all.names()
                 .filter_map(|name| Some((name, all.config(name)?)))
@@ -149,9 +171,36 @@ struct Inject<'a> {
     name: &'a str,
     /// Whether the module had no adapter before: then this one is active, and the base is frozen.
     first: bool,
+    broken: Option<LoraError>,
 }
 
 impl Inject<'_> {
+    /// The base and its adapters with the new one, whose start may be taken out of the base.
+    fn with_adapter(
+        &self,
+        new: &NewAdapter,
+        path: &str,
+        mut base: Param<Tensor<2>>,
+        adapters: Option<LoraAdapters>,
+    ) -> Result<(Param<Tensor<2>>, LoraAdapters), LoraError> {
+        let mut adapters = adapters.unwrap_or_else(LoraAdapters::new);
+        if new.changes_base() {
+            require_free(path, &adapters)?;
+        }
+        // Shape and device are known before the weight is: it may not be loaded yet.
+        let shape = base.lazy_shape();
+        let dims = [shape[0], shape[1]];
+        let started = new.init(path, dims, || base.base(), &base.lazy_device())?;
+        if let Some(rest) = started.rest {
+            adapters.set_residual(Residual::new(self.name, base.base(), &rest, self.first));
+            if self.first {
+                base = replaced(base, |_| rest.weight);
+            }
+        }
+        adapters.push(self.name, started.adapter, self.config.clone(), self.first);
+        Ok((base, adapters))
+    }
+
     fn frozen<const D: usize>(&self, path: &str, base: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.first {
             true => base.set_require_grad(self.plan.trains_bias(path)),
@@ -170,12 +219,16 @@ impl Edit for Inject<'_> {
         let Some(new) = self.plan.new_adapter(path) else {
             return (self.frozen(path, base), adapters);
         };
-        // Shape and device are known before the weight is: it may not be loaded yet.
-        let shape = base.lazy_shape();
-        let adapter = new.init([shape[0], shape[1]], || base.base(), &base.lazy_device());
-        let mut adapters = adapters.unwrap_or_else(LoraAdapters::new);
-        adapters.push(self.name, adapter, self.config.clone(), self.first);
-        (self.frozen(path, base), Some(adapters))
+        if self.broken.is_some() {
+            return (base, adapters);
+        }
+        match self.with_adapter(new, path, base.clone(), adapters) {
+            Ok((base, adapters)) => (self.frozen(path, base), Some(adapters)),
+            Err(error) => {
+                self.broken = Some(error);
+                (base, None)
+            }
+        }
     }
 
     fn saved<const D: usize>(

@@ -52,11 +52,13 @@ mod adapter;
 pub mod adapter_file;
 mod adapters;
 mod config;
+mod conv1d;
 mod device;
 mod dora;
 mod embedding;
 mod error;
 pub mod file;
+pub mod import;
 mod init;
 mod inject;
 mod linear;
@@ -64,14 +66,18 @@ mod merge;
 mod modules_to_save;
 mod report;
 pub mod state;
+mod status;
 pub mod tensor_file;
+pub mod tie;
+mod weighted;
 
 pub use adapter::LoraAdapter;
-pub use adapters::{LoraAdapters, LoraModule};
+pub use adapters::{BASE_ADAPTER, LoraAdapters, LoraModule};
 pub use config::{
-    Bias, InitLoraWeights, LayerIndices, LoraConfig, ModulePattern, OneOrMany, TargetModules,
-    TaskType,
+    Bias, EvaConfig, InitLoraWeights, LayerIndices, LoftQConfig, LoraConfig, ModulePattern,
+    OneOrMany, TargetModules, TaskType,
 };
+pub use conv1d::LoraConv1D;
 pub use device::{best_device, compiled_backends, default_device, device};
 pub use embedding::{LoraEmbedding, LoraEmbeddingConfig};
 pub use error::LoraError;
@@ -79,3 +85,5 @@ pub use inject::{DEFAULT_ADAPTER, InjectionPlan};
 pub use linear::{LoraLinear, LoraLinearConfig};
 pub use modules_to_save::SavedCopies;
 pub use report::ParameterReport;
+pub use status::{AdapterStatus, Agreement, Aspect, Irregularity, LayerStatus, ModelStatus};
+pub use weighted::{Combination, CombinationType, MajoritySignMethod};

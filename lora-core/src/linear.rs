@@ -90,24 +90,47 @@ impl LoraLinear {
     /// Panics if the last axis of `input` is not `d_input`, as every Burn operation does on
     /// shapes that do not fit.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        // One product over all rows: a batched 3-D product packs the weight once per batch row.
-        let mut shape = input.dims();
-        let d_input = shape[D - 1];
-        let rows = shape[..D - 1].iter().product::<usize>();
-        let x = input.reshape([rows, d_input]);
-        let output = self.forward_rows(x);
-        shape[D - 1] = output.dims()[1];
-        output.reshape(shape)
+        forward(&self.weight, self.bias.as_ref(), input)
     }
+}
 
-    fn forward_rows(&self, x: Tensor<2>) -> Tensor<2> {
-        let bias = self.bias.as_ref().map(Param::val);
-        match self.weight.reparameterization::<LoraAdapters>() {
-            Some(adapters) => adapters.linear(x, self.weight.base(), bias),
-            // Another reparameterization (Burn's own LoRA, say) composes its weight here.
-            None => linear(x, self.weight.val(), bias),
-        }
-    }
+/// A linear layer's output, with the adapters that are attached to its weight.
+pub(crate) fn forward<const D: usize>(
+    weight: &Param<Tensor<2>>,
+    bias: Option<&Param<Tensor<1>>>,
+    input: Tensor<D>,
+) -> Tensor<D> {
+    // One product over all rows: a batched 3-D product packs the weight once per batch row.
+    let mut shape = input.dims();
+    let d_input = shape[D - 1];
+    let rows = shape[..D - 1].iter().product::<usize>();
+    let x = input.reshape([rows, d_input]);
+    let bias = bias.map(Param::val);
+    let output = match weight.reparameterization::<LoraAdapters>() {
+        Some(adapters) => adapters.linear(x, weight.base(), bias),
+        // Another reparameterization (Burn's own LoRA, say) composes its weight here.
+        None => linear(x, weight.val(), bias),
+    };
+    shape[D - 1] = output.dims()[1];
+    output.reshape(shape)
+}
+
+/// What Burn's display shows of a linear layer.
+pub(crate) fn content(
+    weight: &Param<Tensor<2>>,
+    has_bias: bool,
+    content: Content,
+) -> Option<Content> {
+    let [d_input, d_output] = weight.lazy_shape().dims();
+    let content = content
+        .add("d_input", &d_input)
+        .add("d_output", &d_output)
+        .add("bias", &has_bias);
+    let Some(adapters) = weight.reparameterization::<LoraAdapters>() else {
+        return content.optional();
+    };
+    let names: Vec<&str> = adapters.names().collect();
+    content.add("lora", &names.join(", ")).optional()
 }
 
 impl ModuleDisplay for LoraLinear {
@@ -118,15 +141,6 @@ impl ModuleDisplay for LoraLinear {
     }
 
     fn custom_content(&self, content: Content) -> Option<Content> {
-        let [d_input, d_output] = self.weight.lazy_shape().dims();
-        let content = content
-            .add("d_input", &d_input)
-            .add("d_output", &d_output)
-            .add("bias", &self.bias.is_some());
-        let Some(adapters) = self.weight.reparameterization::<LoraAdapters>() else {
-            return content.optional();
-        };
-        let names: Vec<&str> = adapters.names().collect();
-        content.add("lora", &names.join(", ")).optional()
+        self::content(&self.weight, self.bias.is_some(), content)
     }
 }

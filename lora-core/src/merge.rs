@@ -6,6 +6,7 @@ use burn::tensor::{FloatDType, Tensor};
 use crate::LoraError;
 use crate::adapters::LoraAdapters;
 use crate::adapters::attachments::{Edit, edit};
+use crate::init::residual::settle_to_merge;
 use crate::modules_to_save::SavedCopies;
 
 /// How the adapters of a model are merged.
@@ -40,6 +41,7 @@ impl<'a> Merge<'a> {
     }
 
     pub(crate) fn apply<M: Module>(mut self, module: M) -> Result<M, LoraError> {
+        let module = settle_to_merge(module, self.adapters, self.unload)?;
         let module = edit(module, &mut self)?;
         self.broken.map_or(Ok(module), Err)
     }
@@ -126,7 +128,7 @@ impl Edit for Unmerge {
 }
 
 /// `param` with another value, a leaf like the one before, and the same id and training state.
-fn replaced<const D: usize>(
+pub(crate) fn replaced<const D: usize>(
     param: Param<Tensor<D>>,
     f: impl FnOnce(Tensor<D>) -> Tensor<D>,
 ) -> Param<Tensor<D>> {

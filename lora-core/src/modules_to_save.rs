@@ -1,11 +1,14 @@
 //! Modules trained in full beside the adapters: PEFT's `modules_to_save`.
 
+use std::sync::Arc;
+
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
     Param, Reparameterization,
 };
 use burn::tensor::{Device, Tensor};
 
+use crate::adapters::MixedBatch;
 use crate::adapters::attachments::{aside, met};
 
 /// What the copies call their container in a traversal.
@@ -20,6 +23,8 @@ pub struct SavedCopies<const D: usize> {
     copies: Vec<(String, Param<Tensor<D>>)>,
     active: Option<String>,
     enabled: bool,
+    /// A batch whose rows all take one value, in place of the active copy.
+    batch: Option<Arc<MixedBatch>>,
 }
 
 impl<const D: usize> SavedCopies<D> {
@@ -28,6 +33,7 @@ impl<const D: usize> SavedCopies<D> {
             copies: Vec::new(),
             active: None,
             enabled: true,
+            batch: None,
         }
     }
 
@@ -44,7 +50,27 @@ impl<const D: usize> SavedCopies<D> {
 
     /// The adapter whose copy is the parameter's value; `None` if it is the original.
     pub fn active(&self) -> Option<&str> {
-        self.active.as_deref().filter(|_| self.enabled)
+        let active = match &self.batch {
+            Some(batch) => self.names().find(|name| batch.names(name)),
+            None => self.active.as_deref(),
+        };
+        active.filter(|_| self.enabled)
+    }
+
+    /// Whether the copy of the adapter `name` is chosen, be the copies enabled or not.
+    pub fn is_active(&self, name: &str) -> bool {
+        self.active.as_deref() == Some(name)
+    }
+
+    /// Whether the copies are enabled; disabled ones leave the original in its place.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Chooses the adapters for the rows of a batch; without one, the active copy counts.
+    pub(crate) fn with_batch(mut self, batch: Option<Arc<MixedBatch>>) -> Self {
+        self.batch = batch;
+        self
     }
 
     pub(crate) fn push(&mut self, name: &str, copy: Param<Tensor<D>>) {

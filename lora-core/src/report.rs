@@ -13,14 +13,15 @@ use crate::state::{Role, parameters};
 /// prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct ParameterReport {
-    /// The adapters' factors.
+    /// The factors of the adapters that are trained.
     pub lora: usize,
     /// Copies of modules trained in full (`modules_to_save`, the head); without adapters, whatever
     /// is trained but biases.
     pub saved: usize,
     /// The base's own biases, where they are trained.
     pub bias: usize,
-    /// Everything that does not change and is used.
+    /// Everything that does not change: the base, but for what copies replace, and adapters that
+    /// are not trained.
     pub frozen: usize,
     /// Frozen originals of the modules trained in full.
     pub replaced: usize,
@@ -38,14 +39,20 @@ impl ParameterReport {
             let count = parameter.count();
             let in_place = parameter.trainable && parameter.name.ends_with("bias");
             *match parameter.role {
-                Role::LoraA | Role::LoraB | Role::Magnitude => &mut report.lora,
+                Role::LoraA | Role::LoraB | Role::Magnitude if parameter.trainable => {
+                    &mut report.lora
+                }
+                Role::LoraA | Role::LoraB | Role::Magnitude => &mut report.frozen,
                 Role::Saved => {
                     // Several adapters may have a copy of the one original.
                     if replaced.insert(parameter.base_path().to_string()) {
                         report.replaced += count;
                         report.frozen -= count;
                     }
-                    &mut report.saved
+                    match parameter.trainable {
+                        true => &mut report.saved,
+                        false => &mut report.frozen,
+                    }
                 }
                 Role::Base if in_place => &mut report.bias,
                 Role::Base if parameter.trainable => &mut report.saved,

@@ -1,7 +1,7 @@
 //! A module's parameters under the names and in the layout that PyTorch checkpoints use.
 //!
 //! Burn and PyTorch differ in two places only: a linear weight is `[in, out]` here and
-//! `[out, in]` there, and a norm's `gamma` and `beta` are `weight` and `bias` there. Everything
+//! `[out, in]` there (but for GPT-2's `Conv1D`), and a norm's `gamma` and `beta` are `weight` and `bias` there. Everything
 //! else is the path of the parameter in the module tree.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -92,7 +92,12 @@ impl ParameterInfo {
 }
 
 fn is_linear_owner(owner: &str) -> bool {
-    matches!(owner, "Linear" | "LoraLinear")
+    matches!(owner, "Linear" | "LoraLinear" | "LoraConv1D")
+}
+
+/// Whether PyTorch holds the weights of such a layer as `[out, in]`.
+fn is_transposed_owner(owner: &str) -> bool {
+    is_linear_owner(owner) && owner != "LoraConv1D"
 }
 
 fn is_embedding_owner(owner: &str) -> bool {
@@ -208,7 +213,7 @@ impl Location {
             Role::Magnitude => "lora_magnitude_vector.weight",
         };
         let transposed = match role {
-            Role::Base | Role::Saved => D == 2 && field == "weight" && is_linear_owner(&owner),
+            Role::Base | Role::Saved => D == 2 && field == "weight" && is_transposed_owner(&owner),
             Role::LoraA | Role::LoraB => true,
             Role::Magnitude => false,
         };

@@ -199,7 +199,8 @@ fn each_adapter_has_its_copy_of_a_saved_module() {
     let one = trained(model);
     let report = ParameterReport::of(&one);
     let head = common::WIDTH * common::CLASSES + common::CLASSES;
-    assert_eq!(report.saved, 2 * head + 2 * common::WIDTH);
+    // What is trained is the active adapter's.
+    assert_eq!(report.saved, head);
     assert_eq!(report.replaced, head + 2 * common::WIDTH);
     // Training the first left the second's copy alone.
     let two = on(&one.clone().set_active(&["two"]).unwrap());
@@ -213,6 +214,43 @@ fn each_adapter_has_its_copy_of_a_saved_module() {
     // The active one's copy is what stays.
     let merged = one.clone().merge_and_unload().unwrap();
     assert!(difference(&on(&merged), &on(&one)) < 1e-5);
+}
+
+#[test]
+fn a_parameter_is_adapted_or_copied_not_both() {
+    let base = || Model::new(&training_device());
+    let adapting = config(&["classifier", "query"]);
+    let saving = config(&["query"]).with_modules_to_save(["classifier"]);
+    for (first, second) in [(&adapting, &saving), (&saving, &adapting)] {
+        let model = base().add_adapter("one", first).unwrap();
+        let error = model.add_adapter("two", second).unwrap_err();
+        assert!(
+            matches!(&error, LoraError::AdaptedAndSaved { parameter, adapter }
+                if parameter == "classifier.weight" && adapter == "one"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn names_come_in_the_order_of_adding() {
+    // The later adapters are on weights that come first in the module.
+    let model = Model::new(&training_device())
+        .add_adapter("first", &config(&["down"]))
+        .and_then(|model| model.add_adapter("second", &config(&["query"])))
+        .and_then(|model| model.add_adapter("third", &config(&["embed", "down"])))
+        .unwrap();
+    assert_eq!(model.adapter_names(), ["first", "second", "third"]);
+}
+
+#[test]
+fn the_report_counts_what_is_trained() {
+    let report = ParameterReport::of(&two());
+    let alone = ParameterReport::of(&two().delete_adapter("two").unwrap());
+    assert_eq!(report.lora, alone.lora);
+    let both = two().set_active(&["one", "two"]).unwrap();
+    assert!(ParameterReport::of(&both).lora > report.lora);
+    assert_eq!(ParameterReport::of(&both).total(), report.total());
 }
 
 #[test]

@@ -8,13 +8,15 @@ mod config;
 mod embeddings;
 mod encoder;
 mod heads;
+mod pretrained;
 
 use burn::nn::{EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
 use burn::tensor::Device;
 use lora_core::{LoraEmbedding, LoraLinear};
 
+pub use crate::Activation;
 pub use attention::{Attention, ResidualOutput, SelfAttention};
-pub use config::{Activation, Architecture, BertConfig};
+pub use config::{Architecture, BertConfig};
 pub use embeddings::Embeddings;
 pub use encoder::{Encoder, EncoderInput, Intermediate, Layer, Layers, Pooler};
 pub use heads::{Classifier, MaskedLm, QuestionAnswering, RobertaHead, SequenceClassification};

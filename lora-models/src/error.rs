@@ -40,6 +40,15 @@ pub enum ModelError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A batch needs padding and the model has no token for it.
+    #[error(
+        "a batch of {batch} sequences without attention mask needs `pad_token_id`, which the \
+         configuration does not set: set it (`with_pad_token_id`) or pass a mask"
+    )]
+    NoPadToken {
+        /// The number of sequences.
+        batch: usize,
+    },
     /// An index of shards is not usable.
     #[error("{path}: {message}", path = path.display())]
     Index {

@@ -77,6 +77,11 @@ impl Hub {
         Self::new(HubOptions::from_lookup(|name| std::env::var_os(name))?)
     }
 
+    /// What the Hub was made with.
+    pub fn options(&self) -> &HubOptions {
+        &self.options
+    }
+
     /// The folder of a model: an existing folder as it is, else the files of a Hub id.
     ///
     /// Of a Hub id (`owner/name` or `owner/name@revision`) come `config.json`, every tokenizer

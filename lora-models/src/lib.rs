@@ -29,15 +29,19 @@
 //! # Ok::<(), lora_core::LoraError>(())
 //! ```
 
+mod activation;
 pub mod bert;
 pub mod checkpoint;
+mod config_file;
 mod error;
+pub mod gpt2;
 pub mod hub;
 mod named_module;
 mod pretrained;
 pub mod tokenizer;
 
+pub use activation::Activation;
 pub use error::ModelError;
 pub use lora_core::tensor_file::Precision;
-pub use pretrained::{LoadReport, Pretrained};
+pub use pretrained::{LoadReport, Pretrained, PretrainedConfig, PretrainedModel};
 pub use tokenizer::Tokenizer;

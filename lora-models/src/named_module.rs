@@ -6,9 +6,14 @@
 //! configs, reports, records and checkpoints all say `roberta.encoder.layer.0.attention.self.query`.
 
 /// Implements [`Module`](burn::module::Module) for a struct: `field => name`, where the name is an
-/// expression over `$this`; plain fields follow after `skip`.
+/// expression over `$this`; plain fields follow after `skip`, and after `ties` the parts that use
+/// another's weight, `name => path of the weight`.
 macro_rules! named_module {
-    ($this:ident: $type:ident { $($field:ident => $name:expr),+ $(,)? } skip { $($plain:ident),* }) => {
+    (
+        $this:ident: $type:ident { $($field:ident => $name:expr),+ $(,)? }
+        skip { $($plain:ident),* }
+        $(ties { $($tied:expr => $weight:expr),+ $(,)? })?
+    ) => {
         impl burn::module::Module for $type {
             fn collect_devices(&self, devices: burn::module::Devices) -> burn::module::Devices {
                 $(let devices = burn::module::Module::collect_devices(&self.$field, devices);)+
@@ -59,6 +64,7 @@ macro_rules! named_module {
                     burn::module::Module::visit(&$this.$field, visitor);
                     visitor.exit_module(name, container);
                 )+
+                $($(lora_core::tie::declare(visitor, $tied, $weight);)+)?
             }
 
             fn map<M: burn::module::ModuleMapper>(self, mapper: &mut M) -> Self {

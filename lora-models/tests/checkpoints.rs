@@ -10,7 +10,7 @@ use burn::tensor::{Int, Tensor, TensorData, Tolerance};
 use lora_core::tensor_file::TensorFile;
 use lora_core::{LoraConfig, default_device};
 use lora_models::bert::{EncoderInput, MaskedLm, QuestionAnswering, SequenceClassification};
-use lora_models::{ModelError, Precision, Pretrained};
+use lora_models::{ModelError, Precision, Pretrained, PretrainedModel};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -51,7 +51,7 @@ fn input() -> EncoderInput {
 }
 
 fn classifier(folder: &Path) -> Result<Pretrained<SequenceClassification>, ModelError> {
-    SequenceClassification::from_pretrained(folder.to_str().unwrap(), None, &default_device())
+    SequenceClassification::from_pretrained(folder.to_str().unwrap(), &default_device())
 }
 
 fn close(found: TensorData, wanted: &TensorData) {
@@ -236,9 +236,9 @@ fn broken_folders_name_file_and_field() {
         fs::write(path, broken).unwrap();
     });
     says(dtype, &["model.safetensors", "I32", "expected F32"]);
-    let wrong_labels = SequenceClassification::from_pretrained(
+    let wrong_labels = SequenceClassification::from_pretrained_with(
         folder("f32").to_str().unwrap(),
-        Some(5),
+        |config| config.with_num_labels(5),
         &default_device(),
     );
     says(

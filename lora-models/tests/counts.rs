@@ -5,6 +5,7 @@
 
 use lora_core::{LoraConfig, ParameterReport, TaskType, default_device};
 use lora_models::bert::{BertConfig, SequenceClassification};
+use lora_models::gpt2;
 
 fn report(config: &BertConfig, lora: &LoraConfig) -> ParameterReport {
     let model = SequenceClassification::new(config, &default_device());
@@ -72,4 +73,34 @@ fn names_are_hugging_faces() {
             "{name} is not in {names:?}"
         );
     }
+}
+
+fn gpt2_small(lora: &LoraConfig) -> ParameterReport {
+    let model = gpt2::CausalLm::new(&gpt2::Gpt2Config::small(), &default_device());
+    ParameterReport::of(&lora.inject(model).unwrap())
+}
+
+#[test]
+fn gpt2_small_with_rank_8_on_attention() {
+    let lora = LoraConfig::new().with_target_modules(["c_attn"]);
+    let report = gpt2_small(&lora);
+    assert_eq!(
+        (report.trainable(), report.peft_all()),
+        (294_912, 124_734_720)
+    );
+}
+
+#[test]
+fn gpt2_small_classifies_imdb() {
+    let lora = LoraConfig::new()
+        .with_r(4)
+        .with_target_modules(r"transformer\.h\..*\.attn\.c_.*");
+    let config = gpt2::Gpt2Config::small();
+    let model = gpt2::SequenceClassification::new(&config, &default_device());
+    let report = ParameterReport::of(&lora.inject(model).unwrap());
+    assert_eq!(
+        (report.trainable(), report.peft_all()),
+        (221_184, 124_662_528)
+    );
+    assert!(report.peft_line().ends_with("trainable%: 0.1774"));
 }

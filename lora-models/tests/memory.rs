@@ -5,8 +5,8 @@
 use std::process::Command;
 
 use lora_core::default_device;
-use lora_models::Precision;
 use lora_models::bert::{BertConfig, SequenceClassification};
+use lora_models::{Precision, PretrainedModel};
 
 /// Set in the process that only loads, to the folder it loads.
 const CHILD: &str = "LORA_MODELS_LOAD";
@@ -30,7 +30,7 @@ fn peak() -> usize {
 fn loading_peaks_below_one_point_two_times_the_model() {
     if let Ok(folder) = std::env::var(CHILD) {
         let before = peak();
-        let loaded = SequenceClassification::from_pretrained(&folder, None, &default_device());
+        let loaded = SequenceClassification::from_pretrained(&folder, &default_device());
         println!("peak {}", peak() - before);
         assert!(loaded.unwrap().report.fresh.is_empty());
         return;

@@ -1,10 +1,15 @@
 //! How long, how fast and in what order to train.
 
 use burn::config::Config;
+use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
+use burn::module::Module;
 use burn::optim::{AdamWConfig, LearningRate, ModuleOptimizer};
 
-use crate::TrainError;
+use crate::{LoraFa, LoraPlus, LoraPlusRates, TrainError};
+
+/// PEFT's default.
+const LORAPLUS_LR_EMBEDDING: f64 = 1e-6;
 
 /// The settings of a training run.
 ///
@@ -39,6 +44,15 @@ pub struct TrainingConfig {
     /// Seeds fresh weights, dropout and the order of the examples.
     #[config(default = 42)]
     pub seed: u64,
+    /// Trains with LoRA+: the learning rate of `B` is this multiple of `learning_rate`, see
+    /// [`LoraPlus`]. Absent: one rate for all.
+    pub loraplus_lr_ratio: Option<f64>,
+    /// The highest learning rate of adapted embeddings in LoRA+.
+    #[config(default = "LORAPLUS_LR_EMBEDDING")]
+    pub loraplus_lr_embedding: f64,
+    /// Trains with LoRA-FA: `A` is frozen, see [`LoraFa`].
+    #[config(default = false)]
+    pub lora_fa: bool,
 }
 
 impl TrainingConfig {
@@ -62,6 +76,9 @@ impl TrainingConfig {
             learning_rate,
             weight_decay,
             warmup_ratio,
+            loraplus_lr_ratio,
+            loraplus_lr_embedding,
+            lora_fa,
             ..
         } = *self;
         check(epochs > 0, "epochs", epochs.to_string(), "at least 1")?;
@@ -91,6 +108,27 @@ impl TrainingConfig {
             "warmup_ratio",
             warmup_ratio.to_string(),
             "from 0 to 1",
+        )?;
+        let plus = loraplus_lr_ratio.is_none_or(|ratio| ratio > 0.0 && ratio.is_finite());
+        check(
+            plus,
+            "loraplus_lr_ratio",
+            loraplus_lr_ratio.unwrap_or_default().to_string(),
+            "above 0 and finite",
+        )?;
+        let embedding = loraplus_lr_embedding > 0.0 && loraplus_lr_embedding <= 1.0;
+        let unused = loraplus_lr_ratio.is_none() && loraplus_lr_embedding != LORAPLUS_LR_EMBEDDING;
+        check(
+            embedding && !unused,
+            "loraplus_lr_embedding",
+            loraplus_lr_embedding.to_string(),
+            "above 0 and at most 1, and its default without `loraplus_lr_ratio`",
+        )?;
+        check(
+            !(lora_fa && loraplus_lr_ratio.is_some()),
+            "lora_fa",
+            "true beside `loraplus_lr_ratio`".to_string(),
+            "one of the two: LoRA+ is about the rates of both factors, LoRA-FA trains one",
         )
     }
 
@@ -99,13 +137,35 @@ impl TrainingConfig {
         examples.div_ceil(self.batch_size.max(1)) * self.epochs
     }
 
-    /// AdamW as PyTorch has it.
-    pub(crate) fn optimizer(&self) -> ModuleOptimizer {
-        AdamWConfig::new()
+    /// AdamW as PyTorch has it, in the groups of LoRA-FA or LoRA+ if `module` is trained so.
+    pub(crate) fn optimizer<M: Module>(&self, module: &M) -> Result<ModuleOptimizer, TrainError> {
+        let adamw = AdamWConfig::new()
             .with_weight_decay(self.weight_decay as f32)
             // Burn's default of 1e-5 would damp the small gradients of an adapter.
-            .with_epsilon(1e-8)
-            .init()
+            .with_epsilon(1e-8);
+        match (self.lora_fa, self.loraplus_lr_ratio) {
+            (true, _) => LoraFa::optimizer(module, &adamw),
+            (false, Some(_)) => Ok(LoraPlus::of(module)?.optimizer(&adamw)),
+            (false, None) => Ok(adamw.init()),
+        }
+    }
+
+    /// [`schedule`](Self::schedule), in the groups of LoRA+ if `module` is trained so.
+    pub(crate) fn scheduler<M: Module>(
+        &self,
+        module: &M,
+        steps: usize,
+    ) -> Result<ModuleLrScheduler, TrainError> {
+        let Some(ratio) = self.loraplus_lr_ratio else {
+            return Ok(self.schedule(steps).into());
+        };
+        let rates = LoraPlusRates {
+            a: self.learning_rate,
+            ratio,
+            embedding: self.loraplus_lr_embedding,
+        };
+        let schedule = |rate| self.clone().with_learning_rate(rate).schedule(steps);
+        Ok(LoraPlus::of(module)?.scheduler(rates, schedule))
     }
 
     /// The learning rate of each of `steps` steps.
@@ -248,7 +308,20 @@ mod tests {
             assert!(message.contains("`learning_rate`"), "{message}");
         }
         assert!(message(base.clone().with_weight_decay(-0.1)).contains("`weight_decay` is -0.1"));
-        assert!(message(base.with_warmup_ratio(1.1)).contains("`warmup_ratio` is 1.1"));
+        assert!(message(base.clone().with_warmup_ratio(1.1)).contains("`warmup_ratio` is 1.1"));
+        for ratio in [0.0, -2.0, f64::INFINITY, f64::NAN] {
+            let message = message(base.clone().with_loraplus_lr_ratio(Some(ratio)));
+            assert!(message.contains("`loraplus_lr_ratio`"), "{message}");
+        }
+        let plus = base.clone().with_loraplus_lr_ratio(Some(16.0));
+        plus.validate().unwrap();
+        let fast = base.clone().with_loraplus_lr_embedding(1e-3);
+        for bad in [plus.clone().with_loraplus_lr_embedding(0.0), fast] {
+            let message = message(bad);
+            assert!(message.contains("`loraplus_lr_embedding`"), "{message}");
+        }
+        base.with_lora_fa(true).validate().unwrap();
+        assert!(message(plus.with_lora_fa(true)).contains("`lora_fa` is true beside"));
     }
 
     #[test]

@@ -156,6 +156,28 @@ pub enum TrainError {
         /// The drawing library's message.
         message: String,
     },
+    /// The lists of hypotheses and of references do not have the same length.
+    #[error(
+        "{hypotheses} hypotheses and references for {references}: expected one set of references \
+         for each hypothesis, in the same order"
+    )]
+    SegmentCount {
+        /// How many hypotheses there are.
+        hypotheses: usize,
+        /// How many sets of references there are.
+        references: usize,
+    },
+    /// A hypothesis has nothing to be compared with.
+    #[error(
+        "hypothesis {index} (counted from 0) has {found}: expected at least one reference, and \
+         text in each"
+    )]
+    References {
+        /// The hypothesis, counted from 0.
+        index: usize,
+        /// What is wrong with its references.
+        found: &'static str,
+    },
     /// Adapters could not be attached, or a file not written.
     #[error(transparent)]
     Lora(#[from] LoraError),

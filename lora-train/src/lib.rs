@@ -40,6 +40,8 @@ mod config;
 pub mod data;
 mod error;
 mod history;
+mod lora_fa;
+mod lora_plus;
 pub mod loss;
 mod method;
 mod metrics_file;
@@ -48,12 +50,15 @@ mod predict;
 mod recorder;
 #[cfg(test)]
 mod testing;
+pub mod text_metrics;
 mod trainer;
 
 pub use classification::ClassificationTask;
 pub use config::{LinearWarmup, TrainingConfig};
 pub use error::TrainError;
 pub use history::{EpochRecord, History, StepRecord};
+pub use lora_fa::LoraFa;
+pub use lora_plus::{LoraPlus, LoraPlusRates};
 pub use method::Method;
 pub use metrics_file::{METRICS_NAME, RunMetrics, RunNames, peak_rss_mb};
 pub use plot::plot;

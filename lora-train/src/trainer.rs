@@ -22,7 +22,7 @@ use crate::data::{ClassificationBatcher, TokenizedDataset};
 use crate::history::History;
 use crate::predict::{Evaluation, device_of, evaluate};
 use crate::recorder::{Recorder, View};
-use crate::{TrainError, TrainingConfig};
+use crate::{LoraFa, TrainError, TrainingConfig};
 
 /// The name of the folder of checkpoints in a run's folder.
 pub const CHECKPOINT_FOLDER: &str = "checkpoint";
@@ -78,7 +78,8 @@ pub struct Trained {
 ///
 /// # Errors
 ///
-/// [`TrainError::Setting`]; [`TrainError::Regression`] for a model with one label;
+/// [`TrainError::Setting`], also if the model has no adapter that `loraplus_lr_ratio` or `lora_fa`
+/// can train; [`TrainError::Regression`] for a model with one label;
 /// [`TrainError::Empty`]; [`TrainError::Diverged`] as soon as the loss is not finite;
 /// [`TrainError::Training`] if the device or a checkpoint fails; [`TrainError::Io`].
 pub fn train(
@@ -98,7 +99,10 @@ pub fn train(
     device.seed(config.seed);
     // Lazy weights would otherwise take random numbers between those of the dropout.
     initialize(&model);
-    let model = model.train();
+    let mut model = model.train();
+    if config.lora_fa {
+        model = LoraFa::freeze(model)?;
+    }
 
     let interrupter = Interrupter::new();
     let (recorder, history) = Recorder::new(progress.view(&interrupter), interrupter.clone());
@@ -113,11 +117,9 @@ pub fn train(
     )?
     .with_interrupter(interrupter)
     .renderer(Box::new(recorder));
-    let learner = Learner::new(
-        ClassificationTask(model),
-        config.optimizer(),
-        config.schedule(steps),
-    );
+    let optimizer = config.optimizer(&model)?;
+    let scheduler = config.scheduler(&model, steps)?;
+    let learner = Learner::new(ClassificationTask(model), optimizer, scheduler);
     let result = training.launch(learner);
     // Gives the terminal back.
     drop(result.renderer);

@@ -241,7 +241,6 @@ fn a_saved_adapter_predicts_the_same() {
     let texts = ["a good film", "dull", "a film", "good bad good"];
     let said = |model| predict(model, &tokenizer(), &texts, 16, 2).unwrap();
     assert_eq!(said(&loaded), said(&trained.model));
-    assert!(said(&loaded)[0].class == 1 && said(&loaded)[1].class == 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lora_models::bert::EncoderInput;
+use lora_models::gpt2::Gpt2Input;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -172,15 +173,31 @@ impl Inputs<'_> {
     ///
     /// As [`Case::inputs`].
     pub fn encoder(&self) -> Result<EncoderInput, Box<dyn Error>> {
-        let optional = |name: &str| match self.case.io.contains_key(&format!("in.{name}")) {
-            true => self.integers::<2>(name).map(Some),
-            false => Ok(None),
-        };
         Ok(EncoderInput {
             input_ids: self.integers("input_ids")?,
-            attention_mask: optional("attention_mask")?,
-            token_type_ids: optional("token_type_ids")?,
+            attention_mask: self.optional("attention_mask")?,
+            token_type_ids: self.optional("token_type_ids")?,
         })
+    }
+
+    /// What GPT-2 reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Case::inputs`].
+    pub fn gpt2(&self) -> Result<Gpt2Input, Box<dyn Error>> {
+        Ok(Gpt2Input {
+            input_ids: self.integers("input_ids")?,
+            attention_mask: self.optional("attention_mask")?,
+            position_ids: None,
+        })
+    }
+
+    fn optional(&self, name: &str) -> Result<Option<Tensor<2, Int>>, Box<dyn Error>> {
+        match self.case.io.contains_key(&format!("in.{name}")) {
+            true => self.integers::<2>(name).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// An input of whole numbers.

@@ -6,6 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use lora_models::bert::{MaskedLm, QuestionAnswering, SequenceClassification};
+use lora_models::gpt2;
 use lora_models::{ModelError, Pretrained, PretrainedModel};
 use lora_train::loss::{IGNORED, cross_entropy, mean_squared_error};
 
@@ -53,6 +54,44 @@ impl ParityModel for SequenceClassification {
             [batch, 1] => mean_squared_error(logits.reshape([batch]), inputs.floats("labels")?),
             _ => cross_entropy(logits, inputs.integers("labels")?, None),
         };
+        Ok(Outputs {
+            logits: vec![("logits", data)],
+            loss,
+        })
+    }
+}
+
+impl ParityModel for gpt2::SequenceClassification {
+    fn load(folder: &Path, device: &Device) -> Result<Pretrained<Self>, ModelError> {
+        Self::from_pretrained(&folder.to_string_lossy(), device)
+    }
+
+    fn outputs(&self, inputs: &Inputs<'_>) -> Result<Outputs, Box<dyn Error>> {
+        let logits = self.forward(inputs.gpt2()?)?;
+        let loss = cross_entropy(logits.clone(), inputs.integers("labels")?, None);
+        Ok(Outputs {
+            logits: vec![("logits", logits.into_data())],
+            loss,
+        })
+    }
+}
+
+impl ParityModel for gpt2::CausalLm {
+    fn load(folder: &Path, device: &Device) -> Result<Pretrained<Self>, ModelError> {
+        Self::from_pretrained(&folder.to_string_lossy(), device)
+    }
+
+    fn outputs(&self, inputs: &Inputs<'_>) -> Result<Outputs, Box<dyn Error>> {
+        let logits = self.forward(inputs.gpt2()?, None);
+        let data = logits.clone().into_data();
+        let [batch, sequence, vocabulary] = logits.dims();
+        // Each token is predicted from those before it.
+        let rows = batch * (sequence - 1);
+        let predicted = logits
+            .narrow(1, 0, sequence - 1)
+            .reshape([rows, vocabulary]);
+        let labels = inputs.integers::<2>("labels")?.narrow(1, 1, sequence - 1);
+        let loss = cross_entropy(predicted, labels.reshape([rows]), Some(IGNORED));
         Ok(Outputs {
             logits: vec![("logits", data)],
             loss,

@@ -7,6 +7,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use lora_core::{DEFAULT_ADAPTER, LoraConfig, LoraError, LoraModule, ParameterReport};
 use lora_models::bert::{MaskedLm, QuestionAnswering, SequenceClassification};
+use lora_models::gpt2;
 
 use super::case::{Case, Head, Inputs};
 use super::files::{Scratch, compare_adapters};
@@ -35,11 +36,14 @@ pub fn run(case: &Case, device: &Device) -> Report {
         case: case.name.clone(),
         ..Report::default()
     };
-    let result = match case.description.head {
-        Head::SeqCls => compare::<SequenceClassification>(case, device, &mut report),
-        Head::Mlm => compare::<MaskedLm>(case, device, &mut report),
-        Head::Qa => compare::<QuestionAnswering>(case, device, &mut report),
-        Head::Lm => Err("no model here has a causal language modelling head".into()),
+    let gpt2 = case.description.arch == "gpt2";
+    let result = match (case.description.head, gpt2) {
+        (Head::SeqCls, false) => compare::<SequenceClassification>(case, device, &mut report),
+        (Head::SeqCls, true) => compare::<gpt2::SequenceClassification>(case, device, &mut report),
+        (Head::Mlm, false) => compare::<MaskedLm>(case, device, &mut report),
+        (Head::Qa, false) => compare::<QuestionAnswering>(case, device, &mut report),
+        (Head::Lm, true) => compare::<gpt2::CausalLm>(case, device, &mut report),
+        (head, _) => Err(format!("{} has no head {head:?}", case.description.arch).into()),
     };
     if let Err(error) = result {
         report.problems.push(error.to_string());
@@ -50,7 +54,7 @@ pub fn run(case: &Case, device: &Device) -> Report {
 /// Why the case is outside of what this workspace supports, if it is.
 fn unsupported(case: &Case) -> Option<String> {
     let arch = &case.description.arch;
-    if !["bert", "roberta"].contains(&arch.as_str()) {
+    if !["bert", "roberta", "gpt2"].contains(&arch.as_str()) {
         return Some(format!("architecture {arch}"));
     }
     case.description.lora.as_ref()?;

@@ -55,6 +55,23 @@ impl Attachments {
         all.filter_map(|(path, any)| Some((path.as_str(), any.downcast_ref()?)))
     }
 
+    /// The parameters that have copies, each with the first adapter that has one.
+    pub(crate) fn saved_names(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        fn first<const D: usize>(attachments: &Attachments) -> Vec<(&str, Option<&str>)> {
+            let all = attachments.saved::<D>();
+            all.map(|(path, copies)| (path, copies.names().next()))
+                .collect()
+        }
+        [
+            first::<1>(self),
+            first::<2>(self),
+            first::<3>(self),
+            first::<4>(self),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
     /// The copies of parameters that have `D` dimensions.
     pub(crate) fn saved<const D: usize>(&self) -> impl Iterator<Item = (&str, &SavedCopies<D>)> {
         let all = self.found.iter();
@@ -151,7 +168,8 @@ pub(crate) trait Edit {
 
 /// Hands every parameter of `module`'s base to `editor`, with what is attached to it.
 ///
-/// Neither the base nor the factors are copied or computed with.
+/// Neither the base nor the factors are copied or computed with. What the rows of a mixed batch
+/// name is forgotten, unless the editor says it anew: it may not fit the adapters any more.
 ///
 /// # Errors
 ///
@@ -205,7 +223,8 @@ impl<E: Edit> Reparameterizer for AttachLora<'_, E> {
         if self.attachments.holds::<SavedCopies<2>>(path) {
             return (param, None);
         }
-        let adapters = self.attachments.take(path);
+        let adapters: Option<LoraAdapters> = self.attachments.take(path);
+        let adapters = adapters.map(|adapters| adapters.with_batch(None));
         let (base, adapters) = self.editor.lora(path, matrix, adapters);
         if adapters.is_some() {
             self.attachments.bases.remove(path);
@@ -243,6 +262,7 @@ impl<E: Edit, const N: usize> Reparameterizer for AttachSaved<'_, E, N> {
             return (param, None);
         }
         let copies: Option<SavedCopies<D>> = self.attachments.take(path);
+        let copies = copies.map(|copies| copies.with_batch(None));
         let (base, copies) = self.editor.saved(path, param, copies);
         (base, copies.as_ref().and_then(same))
     }

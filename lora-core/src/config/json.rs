@@ -25,8 +25,6 @@ fn unsupported() -> Map<String, Value> {
         "layer_replication": null,
         "use_qalora": false,
         "qalora_group_size": 16,
-        "loftq_config": {},
-        "eva_config": null,
         "corda_config": null,
         "arrow_config": null,
         "megatron_config": null,

@@ -5,9 +5,11 @@ use std::fmt;
 
 use burn::module::Module;
 
+use crate::adapters::attachments::Attachments;
 use crate::config::{LayerFilter, Matcher, ModulePattern, TargetModules};
-use crate::init::{NewAdapter, WeightKind};
+use crate::init::{self, NewAdapter, WeightKind};
 use crate::state::{ParameterInfo, Role, parameters};
+use crate::tie::Ties;
 use crate::{Bias, LoraConfig, LoraError};
 
 /// What an injection does: for each target pattern, the modules it matched.
@@ -24,6 +26,8 @@ pub struct InjectionPlan {
     weights: BTreeMap<String, NewAdapter>,
     saved_parameters: BTreeSet<String>,
     trained_biases: BTreeSet<String>,
+    /// Whether Python holds adapted weights as `[in, out]`.
+    fan_in_fan_out: bool,
     /// Patterns that matched only modules which are excluded or trained in full: PEFT writes
     /// `all-linear` out with the head in the list.
     covered: BTreeSet<String>,
@@ -48,8 +52,13 @@ impl InjectionPlan {
 
         let saved_names = config.saved_module_names();
         let saved_modules = saved_modules(&parameters, &saved_names);
-        check_saved_names(config, &saved_modules, &candidates)?;
         let is_saved = |path: &str| saved_modules.iter().any(|saved| is_below(path, saved));
+        let ties = Ties::of(module)?;
+        let means_saved = |path: &str| {
+            is_saved(path) || saved_names.iter().any(|name| path.ends_with(name.as_str()))
+        };
+        ties.require_not_meant("modules_to_save", means_saved, |owner| !is_saved(owner))?;
+        check_saved_names(config, &saved_modules, &ties, &candidates)?;
 
         let targets = expand(targets, config, &parameters, &saved_names);
         let matcher = Matcher::new(&targets, "target_modules")?;
@@ -58,24 +67,34 @@ impl InjectionPlan {
             None => None,
         };
         let layers = LayerFilter::new(config)?;
+        let is_skipped =
+            |path: &str| excluded.as_ref().is_some_and(|e| e.matches(path)) || is_saved(path);
+        let is_allowed = |path: &str| layers.as_ref().is_none_or(|layers| layers.allows(path));
+        let is_target = |path: &str| {
+            !is_skipped(path) && !matcher.matching(path).is_empty() && is_allowed(path)
+        };
+        ties.require_not_meant("target_modules", is_target, |owner| !is_saved(owner))?;
         let mut patterns: Vec<(String, Vec<String>)> = matcher
             .entries()
             .map(|text| (text.to_string(), Vec::new()))
             .collect();
         let mut weights = BTreeMap::new();
-        let mut warnings = Vec::new();
-        let mut covered = BTreeSet::new();
+        let mut warnings = init::warnings(config);
+        let hits = ties.declared().flat_map(|path| matcher.matching(path));
+        let mut covered: BTreeSet<String> = hits.map(|hit| patterns[hit].0.clone()).collect();
+        let mut fan_in_fan_out = false;
         for path in module_paths(&parameters) {
-            let skipped = excluded.as_ref().is_some_and(|e| e.matches(&path)) || is_saved(&path);
             let hits = matcher.matching(&path);
-            if skipped {
+            if is_skipped(&path) {
                 covered.extend(hits.into_iter().map(|hit| patterns[hit].0.clone()));
                 continue;
             }
-            if hits.is_empty() || layers.as_ref().is_some_and(|layers| !layers.allows(&path)) {
+            if hits.is_empty() || !is_allowed(&path) {
                 continue;
             }
             let weight = adaptable(&parameters, &path, config)?;
+            ties.require_untied(&weight.path)?;
+            fan_in_fan_out |= weight.is_linear() && !weight.transposed;
             let rank = config.rank_for(&path)?;
             let smallest = weight.shape.iter().copied().min().unwrap_or_default();
             if rank > smallest {
@@ -93,8 +112,11 @@ impl InjectionPlan {
                 scaling: config.scaling_for(&path)?,
                 dropout: config.lora_dropout,
                 init: config.init_lora_weights,
+                loftq: config.loftq_config.unwrap_or_default(),
                 use_dora: config.use_dora,
             };
+            new.check(&path, smallest)?;
+            warnings.extend(new.warning(&path));
             weights.insert(weight.path.clone(), new);
             for hit in hits {
                 patterns[hit].1.push(path.clone());
@@ -106,7 +128,7 @@ impl InjectionPlan {
             .map(|p| p.path.clone())
             .collect();
         let adapted = |p: &ParameterInfo| weights.contains_key(&format!("{}.weight", p.module()));
-        let trained_biases = parameters
+        let trained_biases: BTreeSet<String> = parameters
             .iter()
             .filter(|p| p.name.rsplit('.').next() == Some("bias"))
             .filter(|p| match config.bias {
@@ -116,6 +138,12 @@ impl InjectionPlan {
             })
             .map(|p| p.path.clone())
             .collect();
+        for path in &saved_parameters {
+            ties.require_one_path("modules_to_save", path)?;
+        }
+        for path in &trained_biases {
+            ties.require_one_path("bias", path)?;
+        }
         Ok(Self {
             patterns,
             saved_modules,
@@ -123,6 +151,7 @@ impl InjectionPlan {
             weights,
             saved_parameters,
             trained_biases,
+            fan_in_fan_out,
             covered,
             candidates,
         })
@@ -152,6 +181,24 @@ impl InjectionPlan {
         Ok(())
     }
 
+    /// Fails if a parameter would be adapted by one adapter and copied by another: it can carry
+    /// one of the two.
+    pub(super) fn require_compatible(&self, present: &Attachments) -> Result<(), LoraError> {
+        let adapted = present.lora().map(|(path, all)| (path, all.names().next()));
+        let copied = present.saved_names();
+        let clash = adapted
+            .filter(|(path, _)| self.saves(path))
+            .chain(copied.filter(|(path, _)| self.weights.contains_key(*path)))
+            .next();
+        match clash {
+            None => Ok(()),
+            Some((parameter, adapter)) => Err(LoraError::AdaptedAndSaved {
+                parameter: parameter.to_string(),
+                adapter: adapter.unwrap_or_default().to_string(),
+            }),
+        }
+    }
+
     fn nothing_matched(&self, pattern: &str) -> LoraError {
         LoraError::NothingMatched {
             field: "target_modules",
@@ -162,6 +209,10 @@ impl InjectionPlan {
 
     pub(super) fn saves(&self, path: &str) -> bool {
         self.saved_parameters.contains(path)
+    }
+
+    pub(super) fn fan_in_fan_out(&self) -> bool {
+        self.fan_in_fan_out
     }
 
     pub(super) fn trains_bias(&self, path: &str) -> bool {
@@ -247,11 +298,14 @@ fn saved_modules(parameters: &[ParameterInfo], names: &[String]) -> Vec<String> 
 fn check_saved_names(
     config: &LoraConfig,
     saved: &[String],
+    ties: &Ties,
     candidates: &[String],
 ) -> Result<(), LoraError> {
     let heads = config.task_type.map_or(&[][..], |task| task.head_names());
     for name in config.modules_to_save.iter().flatten() {
-        let known = heads.contains(&name.as_str()) || saved.iter().any(|s| s.ends_with(name));
+        let known = heads.contains(&name.as_str())
+            || saved.iter().any(|s| s.ends_with(name))
+            || ties.declared().any(|path| path.ends_with(name));
         if !known {
             return Err(LoraError::NothingMatched {
                 field: "modules_to_save",
@@ -307,7 +361,8 @@ fn adaptable<'a>(
         });
     };
     // An adapted embedding has no dropout in PEFT either.
-    let has_dropout = weight.owner == "LoraLinear" || weight.is_embedding();
+    let has_dropout =
+        matches!(weight.owner.as_str(), "LoraLinear" | "LoraConv1D") || weight.is_embedding();
     if config.lora_dropout > 0.0 && !has_dropout {
         return Err(LoraError::DropoutUnsupported {
             dropout: config.lora_dropout,

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
+use crate::config_file::{ConfigFile, numbered_labels};
+use crate::{Activation, ModelError};
 
 /// The members of the BERT family that share the encoder here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,20 +31,6 @@ impl Architecture {
     pub fn default_target_modules(self) -> [&'static str; 2] {
         ["query", "value"]
     }
-}
-
-/// The activation between the feed-forward layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Activation {
-    /// The exact GELU, by the error function.
-    #[serde(rename = "gelu")]
-    Gelu,
-    /// The tanh approximation of GELU.
-    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
-    GeluTanh,
-    /// ReLU.
-    #[serde(rename = "relu")]
-    Relu,
 }
 
 /// The configuration of a BERT or RoBERTa model: the fields of Hugging Face's `config.json` that
@@ -158,50 +145,25 @@ impl BertConfig {
     /// [`ModelError::Io`], [`ModelError::Config`] if it is not JSON, is of another architecture,
     /// or asks for something this encoder does not compute.
     pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
-        let path = folder.join("config.json");
-        let text = std::fs::read(&path).map_err(|e| ModelError::io("read", &path, e))?;
-        let bad = |field: &str, message: String| ModelError::Config {
-            path: path.clone(),
-            field: field.to_string(),
-            message,
-        };
-        let value: serde_json::Value =
-            serde_json::from_slice(&text).map_err(|e| bad("(file)", e.to_string()))?;
-        let model_type = value
-            .get("model_type")
-            .and_then(|v| v.as_str())
-            .unwrap_or("(absent)");
-        if !["bert", "roberta"].contains(&model_type) {
-            let message = format!("is {model_type:?}, expected \"bert\" or \"roberta\"");
-            return Err(bad("model_type", message));
-        }
-        for (field, allowed) in [
-            ("position_embedding_type", serde_json::json!("absolute")),
-            ("is_decoder", serde_json::json!(false)),
-            ("add_cross_attention", serde_json::json!(false)),
-        ] {
-            if let Some(found) = value.get(field).filter(|v| !v.is_null() && **v != allowed) {
-                return Err(bad(field, format!("is {found}, expected {allowed}")));
-            }
-        }
-        let mut config = match Self::with_architecture_defaults(model_type).overlaid(&value) {
-            Ok(config) => config,
-            Err((field, message)) => return Err(bad(&field, message)),
-        };
-        if let (Some(count), true) = (
-            value.get("num_labels").and_then(|v| v.as_u64()),
-            value.get("id2label").is_none_or(|v| v.is_null()),
-        ) {
-            config = config.with_num_labels(count as usize);
+        let file = ConfigFile::open(folder)?;
+        let model_type = file.model_type(&["bert", "roberta"])?;
+        file.require(&[
+            ("position_embedding_type", "absolute".into()),
+            ("is_decoder", false.into()),
+            ("add_cross_attention", false.into()),
+        ])?;
+        let mut config = file.overlay(&Self::with_architecture_defaults(&model_type))?;
+        if let Some(labels) = file.num_labels() {
+            config = config.with_num_labels(labels);
         }
         let heads = config.num_attention_heads;
         if heads == 0 || config.hidden_size % heads != 0 {
             let message = format!("is {heads}, expected a divisor of {}", config.hidden_size);
-            return Err(bad("num_attention_heads", message));
+            return Err(file.error("num_attention_heads", message));
         }
         if config.pad_token_id >= config.vocab_size {
             let message = format!("is {}, outside the vocabulary", config.pad_token_id);
-            return Err(bad("pad_token_id", message));
+            return Err(file.error("pad_token_id", message));
         }
         Ok(config)
     }
@@ -217,26 +179,4 @@ impl BertConfig {
             _ => Self::bert_base(),
         }
     }
-
-    /// This configuration with every field that `value` sets; the error names the field.
-    fn overlaid(&self, value: &serde_json::Value) -> Result<Self, (String, String)> {
-        let file = |e: serde_json::Error| ("(file)".to_string(), e.to_string());
-        let mut merged = serde_json::to_value(self).map_err(file)?;
-        if let Some(fields) = merged.as_object_mut() {
-            for (field, own) in fields.iter_mut() {
-                let Some(found) = value.get(field).filter(|v| !v.is_null()) else {
-                    continue;
-                };
-                let single = serde_json::json!({ field: found });
-                serde_json::from_value::<Self>(single)
-                    .map_err(|e| (field.clone(), format!("is {found}: {e}")))?;
-                *own = found.clone();
-            }
-        }
-        serde_json::from_value(merged).map_err(file)
-    }
-}
-
-fn numbered_labels(count: usize) -> BTreeMap<usize, String> {
-    (0..count).map(|i| (i, format!("LABEL_{i}"))).collect()
 }

@@ -1,14 +1,15 @@
 //! The encoder that BERT and RoBERTa share.
 
 use burn::module::Module;
-use burn::tensor::activation::{gelu, gelu_approximate, relu, tanh};
+use burn::tensor::activation::tanh;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use lora_core::LoraLinear;
 
 use super::attention::{Attention, ResidualOutput};
-use super::config::{Activation, BertConfig};
+use super::config::BertConfig;
 use super::embeddings::Embeddings;
 use super::linear;
+use crate::Activation;
 
 /// What a model reads: token ids, and what is padding.
 #[derive(Debug, Clone)]
@@ -47,15 +48,7 @@ impl Intermediate {
     /// - `hidden`: `[batch, sequence, hidden_size]`
     /// - output: `[batch, sequence, intermediate_size]`
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
-        activate(self.activation, self.dense.forward(hidden))
-    }
-}
-
-pub(super) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
-    match activation {
-        Activation::Gelu => gelu(x),
-        Activation::GeluTanh => gelu_approximate(x),
-        Activation::Relu => relu(x),
+        self.activation.apply(self.dense.forward(hidden))
     }
 }
 

@@ -6,9 +6,10 @@ use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Int, Tensor};
 use lora_core::LoraLinear;
 
-use super::config::{Activation, Architecture, BertConfig};
-use super::encoder::{Encoder, EncoderInput, activate, first_token};
+use super::config::{Architecture, BertConfig};
+use super::encoder::{Encoder, EncoderInput, first_token};
 use super::{layer_norm, linear};
+use crate::Activation;
 use crate::named_module::{named_module, transparent_module};
 
 /// RoBERTa's classification head: dense, tanh, projection.
@@ -145,7 +146,12 @@ named_module!(this: MaskedLm {
         Architecture::Bert => "cls.predictions.bias",
         Architecture::Roberta => "lm_head.bias",
     },
-} skip { config });
+} skip { config } ties {
+    match this.config.model_type {
+        Architecture::Bert => "cls.predictions.decoder",
+        Architecture::Roberta => "lm_head.decoder",
+    } => &format!("{}.embeddings.word_embeddings.weight", this.config.model_type.prefix()),
+});
 
 impl MaskedLm {
     /// A model with fresh weights.
@@ -211,7 +217,7 @@ impl MaskedLm {
         };
         let hidden = self
             .norm
-            .forward(activate(activation, self.dense.forward(hidden)));
+            .forward(activation.apply(self.dense.forward(hidden)));
         let table = self.base.embeddings.word_embeddings.weight.val();
         hidden.matmul(table.transpose()) + self.bias.val().unsqueeze()
     }

@@ -59,7 +59,12 @@ impl DataFiles {
     ///
     /// [`TrainError::Hub`], [`TrainError::NoData`].
     pub fn from_hub(hub: &Hub, id: &str) -> Result<Self, TrainError> {
-        let chosen = Split::both(&hub.list_files(id, RepoKind::Dataset)?, id)?;
+        let place = match hub.options().offline {
+            // The data set may well have what the cache lacks.
+            true => format!("what is cached of {id} (HF_HUB_OFFLINE is set)"),
+            false => id.to_string(),
+        };
+        let chosen = Split::both(&hub.list_files(id, RepoKind::Dataset)?, &place)?;
         let fetch = |names: Vec<String>| -> Result<Vec<PathBuf>, TrainError> {
             names
                 .iter()

@@ -21,9 +21,11 @@ use crate::TrainError;
 /// tokenization (`-norm`), Snowball's English stemmer, the beam search for an alignment, the best
 /// reference for each hypothesis, and one score from the sums over the corpus.
 ///
-/// Left out are the stages "synonym" (WordNet) and "paraphrase" (a table of 60 MB). The E2E
-/// challenge's METEOR has them and is higher by a few points: compare scores of this METEOR with
-/// each other, not with published ones.
+/// Left out are the stages "synonym" (WordNet) and "paraphrase" (a table of 60 MB), so scores are
+/// a little lower than those of the E2E challenge's METEOR, which has all four: with the last human
+/// reference of each set as the hypothesis and the others as references, 0.448 instead of 0.454 on
+/// the challenge's development set and 0.441 instead of 0.449 on its test set. Compare scores of
+/// this METEOR with each other rather than with published ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Meteor {
     /// The weight of recall against precision, 0 to 1.
@@ -41,8 +43,9 @@ pub struct Meteor {
 }
 
 impl Default for Meteor {
-    /// METEOR 1.5's parameters for English (task "rank"), and 150 function words of English. They are
-    /// not METEOR's, which are under another licence; its file `english.words` can be set instead.
+    /// METEOR 1.5's parameters for English (its task "rank"), with function words of our own: its
+    /// list is under another licence. With `english.words` of METEOR in their place the figures
+    /// above become 0.448 and 0.441 to three decimals as well.
     fn default() -> Self {
         let words = include_str!("meteor/function_words.txt").lines();
         Self {

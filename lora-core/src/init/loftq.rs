@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn iterations_bring_the_sum_nearer() {
+    fn factors_make_up_for_a_part_of_what_is_lost() {
         let device = crate::default_device();
         let value = |i: usize, j: usize| ((7 * i * i + 13 * j * j + 3 * i * j) as f64).sin();
         let weight = to_device(&Matrix::from_fn(48, 32, value), &device);
@@ -169,10 +169,10 @@ mod tests {
             assert!(with.clone().into_scalar::<f32>() < without.into_scalar::<f32>());
             with.into_scalar::<f32>()
         };
-        // Each step is the best one alone; with the four values of 2 bits, both together may lose.
-        for bits in [4, 8] {
-            assert!(error(bits, 5) < error(bits, 1), "{bits} bits");
+        // Each step is the best one alone; the error of both together may go up with an iteration.
+        for iterations in [1, 4] {
+            let [two, four, eight] = [2, 4, 8].map(|bits| error(bits, iterations));
+            assert!(eight < four && four < two, "{two} {four} {eight}");
         }
-        assert!(error(8, 1) < error(4, 1) && error(4, 1) < error(2, 1));
     }
 }

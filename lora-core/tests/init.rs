@@ -207,8 +207,6 @@ fn merged_weights_are_those_of_the_factored_form() {
 
 #[test]
 fn orthogonal_factors_have_no_product() {
-    let device = training_device();
-    device.seed(2);
     let base = Layers::base();
     let before = bits(&base);
     let config = starting(InitLoraWeights::Orthogonal).with_r(6);

@@ -178,6 +178,16 @@ pub enum TrainError {
         /// What is wrong with its references.
         found: &'static str,
     },
+    /// A parameter of METEOR has a value that cannot be used.
+    #[error("METEOR: `{field}` is {value}, expected {expected}")]
+    Meteor {
+        /// The parameter.
+        field: &'static str,
+        /// The value found.
+        value: f64,
+        /// What is accepted.
+        expected: &'static str,
+    },
     /// Adapters could not be attached, or a file not written.
     #[error(transparent)]
     Lora(#[from] LoraError),

@@ -47,7 +47,8 @@ pub enum InitLoraWeights {
     /// as [`Kaiming`](Self::Kaiming). Its settings are [`EvaConfig`](crate::EvaConfig).
     Eva,
     /// `"loftq"`: the weight is quantized, and `A·B` makes up for what that loses (LoftQ, Li et al.
-    /// 2023). Its settings are [`LoftQConfig`](crate::LoftQConfig).
+    /// 2023). The values are the quantized ones, but they are not stored in fewer bits: the weight
+    /// keeps its type and its size. Its settings are [`LoftQConfig`](crate::LoftQConfig).
     LoftQ,
 }
 

@@ -17,7 +17,8 @@ pub enum BleuDefinition {
     Mteval,
     /// pymteval.py, which `measure_scores.py --python` calls: all letters in lower case; a
     /// precision without a match counts as 1e-15 matches. An empty text is one empty word, and a
-    /// hypothesis of fewer than three words takes away from the number of sequences, as there.
+    /// hypothesis of fewer than three words takes away from the number of sequences, as there;
+    /// where that gives more than 1, as it can for a few short texts, this is 1.
     Pymteval,
     /// sacrebleu's defaults (`tok:13a|case:mixed|smooth:exp|eff:no`): upper and lower case differ;
     /// smoothed as mteval-v13a, but 0 if nothing matches or no hypothesis has four words.
@@ -117,6 +118,6 @@ impl Statistics {
                     _ => (matches / total).ln(),
                 }
             });
-        brevity_penalty * (logarithms.sum::<f64>() / MAX_N as f64).exp()
+        (brevity_penalty * (logarithms.sum::<f64>() / MAX_N as f64).exp()).min(1.0)
     }
 }

@@ -21,7 +21,7 @@ pub enum NistDefinition {
     /// pymteval.py, which `measure_scores.py --python` calls: all letters in lower case. The
     /// length penalty compares with the sum of each hypothesis's mean reference length. An empty
     /// text is one empty word, and a short hypothesis takes away from the number of sequences,
-    /// as there.
+    /// as there; a length of sequences of which that leaves none does not count.
     Pymteval,
 }
 

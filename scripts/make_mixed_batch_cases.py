@@ -4,7 +4,8 @@
 A tiny model with an embedding and two linear layers has three adapters on different layers. In the
 case `lora`, PEFT runs a batch whose rows name their adapters; the output and each adapter's
 gradients are recorded. PEFT refuses `adapter_names` with DoRA, so in the case `dora` each row runs
-alone, with its adapter active.
+alone, with its adapter active. In the case `copies` the model has a head too, and each adapter trains
+the embedding and the head in full (`modules_to_save`).
 
 Each case is a folder: `base.safetensors`, one PEFT folder an adapter, `case.json` with the batch and
 the names of its rows, and `case.safetensors` with the output, the factors that the output is
@@ -42,8 +43,28 @@ class Model(torch.nn.Module):
         return x + self.down(torch.tanh(self.up(x)))
 
 
-def configs(dora):
+class Headed(Model):
+    """A linear layer on top."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, ids):
+        return self.head(super().forward(ids))
+
+
+def configs(case):
     """Three adapters with different ranks, scalings and layers."""
+    if case == "copies":
+        saved = ["embed", "head"]
+        return {
+            "first": LoraConfig(r=2, lora_alpha=4, target_modules=["up"], modules_to_save=saved),
+            "second": LoraConfig(r=3, lora_alpha=5, target_modules=["up", "down"],
+                                 modules_to_save=saved),
+            "third": LoraConfig(r=1, lora_alpha=3, target_modules=["down"], modules_to_save=saved),
+        }
+    dora = case == "dora"
     return {
         "first": LoraConfig(r=2, lora_alpha=4, target_modules=["embed", "up"]),
         "second": LoraConfig(r=3, lora_alpha=5, target_modules=["up", "down"], use_rslora=True,
@@ -67,7 +88,8 @@ def save_adapter(model, name, folder):
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / name / "adapter_config.json"
     config = json.loads(path.read_text())
-    config["target_modules"].sort()
+    for field in ("target_modules", "modules_to_save"):
+        config[field] = config[field] and sorted(config[field])
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -84,37 +106,38 @@ def row_by_row(model, ids):
     return torch.cat(outputs)
 
 
-def write_case(folder, dora, generator):
+def write_case(folder, case, generator):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    base = Model()
+    base = Headed() if case == "copies" else Model()
     randomize(base, generator)
     save_file({name: value.clone() for name, value in base.state_dict().items()},
               folder / "base.safetensors")
     model = None
-    for name, config in configs(dora).items():
+    for name, config in configs(case).items():
         if model is None:
             model = get_peft_model(base, config, adapter_name=name)
         else:
             model.add_adapter(name, config)
     randomize(model, generator, "lora_")
+    randomize(model, generator, "modules_to_save")
     model.eval()
-    for name in configs(dora):
+    for name in configs(case):
         save_adapter(model, name, folder)
 
     ids = torch.randint(TOKENS, (len(ROWS), SEQUENCE), generator=generator)
     factors = 0.3 * torch.randn((len(ROWS), SEQUENCE, WIDTH), generator=generator)
-    if dora:
+    if case == "dora":
         output = row_by_row(model, ids)
     else:
         output = model(ids, adapter_names=ROWS)
     tensors = {"factors": factors, "output": output.detach().contiguous()}
-    if not dora:
+    if case != "dora":
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_("lora_" in name)
+            parameter.requires_grad_("lora_" in name or "modules_to_save" in name)
         (model(ids, adapter_names=ROWS) * factors).sum().backward()
         gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
-        for name in configs(dora):
+        for name in configs(case):
             own = get_peft_model_state_dict(model, state_dict=gradients, adapter_name=name)
             tensors |= {f"{name}/{key}": grad.contiguous() for key, grad in own.items()}
     save_file(tensors, folder / "case.safetensors")
@@ -129,9 +152,9 @@ def main():
     parser.add_argument("--seed", type=int, default=3)
     arguments = parser.parse_args()
     generator = torch.Generator().manual_seed(arguments.seed)
-    for name, dora in [("lora", False), ("dora", True)]:
-        write_case(arguments.output / name, dora, generator)
-        print(f"wrote {arguments.output / name}")
+    for case in ["lora", "dora", "copies"]:
+        write_case(arguments.output / case, case, generator)
+        print(f"wrote {arguments.output / case}")
 
 
 if __name__ == "__main__":

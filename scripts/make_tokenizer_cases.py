@@ -2,7 +2,7 @@
 """Makes the tiny vocabularies and reference ids that the tokenizer tests compare with.
 
 Needs transformers 5 (`pip install transformers`); run it from anywhere, without arguments. It
-writes lora-models/tests/tokenizers/{roberta,bert}/: the vocabulary files and cases.json with the
+writes lora-models/tests/tokenizers/{roberta,bert,gpt2}/: the vocabulary files and cases.json with the
 ids of transformers' own tokenizers. The output depends on nothing but this file and the library.
 """
 
@@ -12,7 +12,7 @@ import shutil
 import tempfile
 
 from tokenizers import AddedToken, ByteLevelBPETokenizer
-from transformers import BertTokenizer, RobertaTokenizer
+from transformers import BertTokenizer, GPT2Tokenizer, RobertaTokenizer
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "lora-models" / "tests" / "tokenizers"
 
@@ -35,6 +35,7 @@ INPUTS = [
     ("don't, we'll, it's: the model's 3.14 > 2,718", None, 512),
     ("tabs\tand\n\nnew lines\r\nand a no-break\u00a0space, a zero\u200bwidth one\u0000", None, 512),
     ("Paris is the <mask> of France. Paris is the [MASK] of France.", None, 512),
+    ("One text.<|endoftext|>Another one.", None, 512),
     ("unbelievablyinterminable" * 5, None, 512),
     ("The quick brown fox", "jumps over the lazy dog.", 512),
     ("", "only the second", 512),
@@ -116,6 +117,21 @@ def make_roberta(folder):
     (folder / "vocab.json").write_text(text + "\n", encoding="utf-8")
 
 
+def gpt2_cases(folder):
+    return cases(folder, GPT2Tokenizer, [{}, {"add_prefix_space": True}])
+
+
+def make_gpt2(folder):
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(CORPUS, vocab_size=330, min_frequency=2, show_progress=False)
+    bpe.save_model(str(folder))
+    # As in the published vocabulary, it comes last.
+    vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    vocab["<|endoftext|>"] = len(vocab)
+    text = json.dumps(vocab, ensure_ascii=False)
+    (folder / "vocab.json").write_text(text + "\n", encoding="utf-8")
+
+
 def make_bert(folder):
     words = sorted({word.strip(".,;:").lower() for line in CORPUS for word in line.split()})
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
@@ -141,6 +157,7 @@ def main():
     for name, make, make_cases in [
         ("roberta", make_roberta, roberta_cases),
         ("bert", make_bert, bert_cases),
+        ("gpt2", make_gpt2, gpt2_cases),
     ]:
         folder = OUT / name
         shutil.rmtree(folder, ignore_errors=True)

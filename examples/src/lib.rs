@@ -1,5 +1,6 @@
 //! What the programs share: devices, errors and the embedded files.
 
+pub mod classification;
 pub mod golden;
 
 use std::error::Error;
@@ -72,6 +73,14 @@ fn report(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Whether a folder exists and has nothing in it but files and folders of these names.
+pub fn holds_only(folder: &Path, names: &[&str]) -> bool {
+    let known = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| names.iter().any(|name| entry.file_name() == *name))
+    };
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(known))
 }
 
 /// The path of something in the repository's folder `assets`, relative if that is shorter.

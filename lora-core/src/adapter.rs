@@ -3,9 +3,10 @@
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::module::linear;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 
 use crate::dora;
+use crate::precision::{float_type, to_float, wider};
 
 /// A low-rank update `ΔW = scaling · A·B` of one weight (LoRA, Hu et al. 2021, section 4.1).
 ///
@@ -70,13 +71,15 @@ impl LoraAdapter {
     /// Makes this a DoRA adapter of `weight`, `[d_in, d_out]`: the magnitudes start as the norms
     /// of the adapted weight's columns, so that the output does not change.
     pub fn with_magnitude(mut self, weight: Tensor<2>) -> Self {
-        let norm = dora::column_norm(weight, self.a.val(), self.b.val(), self.scaling);
-        self.magnitude = Some(Param::from_tensor(norm.detach()));
+        let norm = self.column_norm(&weight, wider(&weight, &self.a.val()));
+        let norm = norm.cast(float_type(&self.a.val())).detach();
+        self.magnitude = Some(Param::from_tensor(norm));
         self
     }
 
     /// The adapter's part of a linear layer's output, in factored form and without DoRA's
-    /// magnitudes: `scaling · (dropout(x)·A)·B`.
+    /// magnitudes: `scaling · (dropout(x)·A)·B`. Of the types of `x` and of the factors it has the
+    /// wider one.
     ///
     /// # Shapes
     ///
@@ -87,12 +90,19 @@ impl LoraAdapter {
     }
 
     fn product(&self, x: Tensor<2>) -> Tensor<2> {
+        let dtype = wider(&x, &self.a.val());
+        let [a, b] = self.factors(dtype);
         // Scaling the narrow product costs rows·r multiplications instead of rows·d_out.
-        let narrow = x.matmul(self.a.val()).mul_scalar(self.scaling);
-        narrow.matmul(self.b.val())
+        let narrow = x.cast(dtype).matmul(a).mul_scalar(self.scaling);
+        narrow.matmul(b)
     }
 
-    /// `output`, that of the linear layer without this adapter, with it.
+    fn factors(&self, dtype: FloatDType) -> [Tensor<2>; 2] {
+        [self.a.val().cast(dtype), self.b.val().cast(dtype)]
+    }
+
+    /// `output`, that of the linear layer without this adapter, with it and in its type. An adapter
+    /// of a narrower base computes in its own type, as in PEFT.
     ///
     /// # Shapes
     ///
@@ -105,26 +115,30 @@ impl LoraAdapter {
         weight: &Tensor<2>,
         bias: Option<&Tensor<1>>,
     ) -> Tensor<2> {
+        let before = float_type(&output);
+        let dtype = wider(&output, &self.a.val());
+        let (output, x) = (output.cast(dtype), x.cast(dtype));
         let Some(magnitude) = &self.magnitude else {
-            return output + self.forward(x);
+            return (output + self.forward(x)).cast(before);
         };
         // DoRA, equation 5: m · (W + ΔW)x / ‖W + ΔW‖, written as what it adds to `output`.
-        let factor = self.magnitude_factor(weight, magnitude);
+        let factor = self.magnitude_factor(weight, magnitude, dtype);
         let (base, low_rank) = if self.drops_out(&x) {
             // As in PEFT, both parts see the same dropped input.
             let x = self.dropout.forward(x);
-            (linear(x.clone(), weight.clone(), None), self.product(x))
+            let weight = to_float(weight.clone(), dtype);
+            (linear(x.clone(), weight, None), self.product(x))
         } else {
             let base = match bias {
-                Some(bias) => output.clone() - bias.clone().unsqueeze(),
+                Some(bias) => output.clone() - bias.clone().cast(dtype).unsqueeze(),
                 None => output.clone(),
             };
             (base, self.product(x))
         };
-        output + base * (factor.clone() - 1.0) + low_rank * factor
+        (output + base * (factor.clone() - 1.0) + low_rank * factor).cast(before)
     }
 
-    /// `output`, the table's rows, with this adapter's part added to them.
+    /// `output`, the table's rows, with this adapter's part added to them, in its type.
     ///
     /// # Shapes
     ///
@@ -136,32 +150,47 @@ impl LoraAdapter {
         narrow: Tensor<2>,
         weight: &Tensor<2>,
     ) -> Tensor<2> {
-        let low_rank = narrow.mul_scalar(self.scaling).matmul(self.b.val());
-        match &self.magnitude {
-            None => output + low_rank,
-            Some(magnitude) => (output + low_rank) * self.magnitude_factor(weight, magnitude),
-        }
+        let dtype = wider(&output, &self.a.val());
+        let [_, b] = self.factors(dtype);
+        let low_rank = narrow.cast(dtype).mul_scalar(self.scaling).matmul(b);
+        let before = float_type(&output);
+        let sum = output.cast(dtype) + low_rank;
+        let adapted = match &self.magnitude {
+            None => sum,
+            Some(magnitude) => sum * self.magnitude_factor(weight, magnitude, dtype),
+        };
+        adapted.cast(before)
     }
 
-    /// `weight` with this adapter in it, where `base` is the weight without any adapter.
+    /// `weight` with this adapter in it, in its type, where `base` is the weight without any adapter.
     pub(crate) fn add_to_weight(&self, weight: Tensor<2>, base: &Tensor<2>) -> Tensor<2> {
-        let sum = weight + self.delta();
-        match &self.magnitude {
+        let before = float_type(&weight);
+        let dtype = wider(&weight, &self.a.val());
+        let [a, b] = self.factors(dtype);
+        let sum = to_float(weight, dtype) + a.matmul(b.mul_scalar(self.scaling));
+        let adapted = match &self.magnitude {
             None => sum,
-            Some(magnitude) => sum * self.magnitude_factor(base, magnitude),
-        }
+            Some(magnitude) => sum * self.magnitude_factor(base, magnitude, dtype),
+        };
+        adapted.cast(before)
     }
 
     /// DoRA's `m / ‖W + ΔW‖`, `[1, d_out]`. The norm is a constant to the gradient, as section 4.3
     /// of the paper proposes.
-    fn magnitude_factor(&self, weight: &Tensor<2>, magnitude: &Param<Tensor<1>>) -> Tensor<2> {
-        let norm = dora::column_norm(
-            weight.clone().detach(),
-            self.a.val().detach(),
-            self.b.val().detach(),
-            self.scaling,
-        );
-        (magnitude.val() / norm).unsqueeze()
+    fn magnitude_factor(
+        &self,
+        weight: &Tensor<2>,
+        magnitude: &Param<Tensor<1>>,
+        dtype: FloatDType,
+    ) -> Tensor<2> {
+        (magnitude.val().cast(dtype) / self.column_norm(weight, dtype)).unsqueeze()
+    }
+
+    /// `‖W + ΔW‖`, `[d_out]`, without a gradient.
+    fn column_norm(&self, weight: &Tensor<2>, dtype: FloatDType) -> Tensor<1> {
+        let [a, b] = self.factors(dtype).map(Tensor::detach);
+        let weight = to_float(weight.clone().detach(), dtype);
+        dora::column_norm(weight, a, b, self.scaling)
     }
 
     /// Whether dropout changes `x`.

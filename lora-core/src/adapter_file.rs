@@ -12,9 +12,10 @@ use burn::module::Module;
 use burn::tensor::TensorData;
 
 use crate::file::{prepare_folder, write_atomically};
+use crate::init::WeightKind;
 use crate::state::{ParameterInfo, Role, load_state, parameters};
 use crate::tensor_file::{Precision, TensorFile, write_tensors};
-use crate::{Bias, LoraConfig, LoraError};
+use crate::{Bias, InjectionPlan, LoraConfig, LoraError};
 
 /// The name of the configuration in an adapter folder.
 pub const CONFIG_NAME: &str = "adapter_config.json";
@@ -62,6 +63,49 @@ pub(crate) fn save_changed<M: Module>(
         .collect();
     write_tensors(&folder.join(WEIGHTS_NAME), tensors, Precision::F32)?;
     write_atomically(&folder.join(CONFIG_NAME), config.to_json().as_bytes())
+}
+
+/// Fails if the weights in `folder` have another rank than `plan` says: before the factors take up
+/// memory, which a rank that is not the file's could ask any amount of.
+pub(crate) fn require_ranks<M: Module>(
+    module: &M,
+    plan: &InjectionPlan,
+    folder: &Path,
+) -> Result<(), LoraError> {
+    let file = TensorFile::open(folder.join(WEIGHTS_NAME))?;
+    for info in parameters(module) {
+        let Some(new) = plan.new_adapter(&info.path) else {
+            continue;
+        };
+        let factor = match new.kind {
+            WeightKind::Linear => "lora_A.weight",
+            WeightKind::Embedding => "lora_embedding_A",
+        };
+        let inputs = info.shape[usize::from(info.transposed)];
+        let tensor = format!("{PREFIX}{}.{factor}", info.module());
+        let path = file.path().to_path_buf();
+        match file.shape(&tensor) {
+            Some(found) if found == [new.rank, inputs] => {}
+            Some(found) => {
+                return Err(LoraError::Shape {
+                    path,
+                    tensor,
+                    found: found.to_vec(),
+                    expected: vec![new.rank, inputs],
+                });
+            }
+            // What is missing is reported together with all else that is, if there is room to look.
+            None if new.rank <= inputs => {}
+            None => {
+                return Err(LoraError::Keys {
+                    path,
+                    missing: vec![tensor],
+                    unexpected: Vec::new(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Loads the weights in `folder` into the adapter `name`, which `config` describes.

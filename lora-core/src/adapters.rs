@@ -3,6 +3,7 @@
 pub(crate) mod attachments;
 mod mixed_batch;
 mod module;
+mod update;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

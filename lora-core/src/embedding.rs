@@ -6,6 +6,8 @@ use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::LoraAdapters;
+use crate::adapters::MixedBatch;
+use crate::modules_to_save::{SavedCopies, value_for};
 
 /// An embedding table that knows about [`LoraAdapter`](crate::LoraAdapter)s.
 ///
@@ -52,10 +54,31 @@ impl LoraEmbedding {
     /// - `ids`: `[batch, sequence]`, each below `n_embedding`
     /// - output: `[batch, sequence, d_model]`
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        match self.weight.reparameterization::<LoraAdapters>() {
-            Some(adapters) => adapters.embedding(ids, self.weight.base()),
+        if let Some(adapters) = self.weight.reparameterization::<LoraAdapters>() {
+            return adapters.embedding(ids, self.weight.base());
+        }
+        let copies = self.weight.reparameterization::<SavedCopies<2>>();
+        match copies.and_then(|copies| Some((copies, copies.mixed()?))) {
+            Some((copies, batch)) => self.by_row(ids, copies, batch),
             None => embedding(self.weight.val(), ids),
         }
+    }
+
+    /// The vectors of a batch whose rows take different tables.
+    fn by_row(
+        &self,
+        ids: Tensor<2, Int>,
+        copies: &SavedCopies<2>,
+        batch: &MixedBatch,
+    ) -> Tensor<3> {
+        let [rows, sequence] = ids.dims();
+        let ids = ids.reshape([rows * sequence, 1]);
+        let has = |adapter: &str| copies.get(adapter).is_some();
+        let vectors = batch.through_copies(ids, has, |adapter, ids| {
+            embedding(value_for(&self.weight, adapter), ids).squeeze_dim(1)
+        });
+        let [_, d_model] = vectors.dims();
+        vectors.reshape([rows, sequence, d_model])
     }
 }
 

@@ -191,8 +191,11 @@ pub enum LoraError {
         /// The adapter.
         adapter: String,
     },
-    /// A name that cannot be a part of a parameter's path.
-    #[error("{adapter:?} cannot name an adapter: a name has at least one character and no dot")]
+    /// A name that cannot be a part of a parameter's path, or that stands for the base.
+    #[error(
+        "{adapter:?} cannot name an adapter: a name has at least one character and no dot, and \
+         `__base__` means none"
+    )]
     AdapterName {
         /// The name given.
         adapter: String,
@@ -245,14 +248,17 @@ pub enum LoraError {
     },
     /// Rows of a batch need different values of one parameter.
     #[error(
-        "{parameter} is trained in full (`modules_to_save`) by {}, and a batch has one value of it: \
-         run the rows that need another as a batch of their own", adapters.join(", ")
+        "{parameter} is trained in full (`modules_to_save`) by {}, and {reader} reads one value of \
+         it for the whole batch: use `LoraLinear` or `LoraEmbedding` there, or run the rows that \
+         need another as a batch of their own", adapters.join(", ")
     )]
     MixedBatchOfCopies {
         /// The parameter.
         parameter: String,
         /// The adapters named that have a copy of it.
         adapters: Vec<String>,
+        /// What reads it: a module's type, or the module that shares the parameter.
+        reader: String,
     },
     /// Adapters cannot be combined in the way asked for.
     #[error("`add_weighted_adapter`: `{field}` is {value}, expected {expected}")]

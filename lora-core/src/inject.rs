@@ -1,5 +1,7 @@
 //! Putting adapters into any Burn module, in one call.
 
+mod modules;
+mod nearest;
 mod plan;
 
 use std::sync::Arc;
@@ -7,10 +9,11 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
+pub(crate) use modules::is_below;
 pub use plan::InjectionPlan;
 
-use crate::adapters::LoraAdapters;
 use crate::adapters::attachments::{Attachments, Edit, collect, edit};
+use crate::adapters::{BASE_ADAPTER, LoraAdapters};
 use crate::init::NewAdapter;
 use crate::init::residual::{Residual, require_free};
 use crate::merge::replaced;
@@ -51,7 +54,7 @@ impl LoraConfig {
     /// As [`inject`](Self::inject), but for that.
     pub fn inject_lenient<M: Module>(&self, module: M) -> Result<M, LoraError> {
         self.warn_of_eva();
-        self.inject_leniently_as(module, DEFAULT_ADAPTER)
+        self.inject_leniently_as(module, DEFAULT_ADAPTER, |_, _| Ok(()))
     }
 
     /// What [`inject`](Self::inject) would do with `module`, without doing it.
@@ -70,13 +73,16 @@ impl LoraConfig {
         self.apply_plan(module, plan, name)
     }
 
+    /// As [`inject_lenient`](Self::inject_lenient), if `check` finds nothing wrong with the plan.
     pub(crate) fn inject_leniently_as<M: Module>(
         &self,
         module: M,
         name: &str,
+        check: impl FnOnce(&InjectionPlan, &M) -> Result<(), LoraError>,
     ) -> Result<M, LoraError> {
         let plan = self.plan(&module)?;
         plan.require_any_pattern()?;
+        check(&plan, &module)?;
         self.apply_plan(module, plan, name)
     }
 
@@ -155,9 +161,9 @@ impl LoraConfig {
     }
 }
 
-/// A name is a part of a parameter's path.
+/// A name is a part of a parameter's path, and one name stands for no adapter.
 fn check_name(name: &str) -> Result<(), LoraError> {
-    match name.is_empty() || name.contains('.') {
+    match name.is_empty() || name.contains('.') || name == BASE_ADAPTER {
         true => Err(LoraError::AdapterName {
             adapter: name.to_string(),
         }),

@@ -64,6 +64,7 @@ mod inject;
 mod linear;
 mod merge;
 mod modules_to_save;
+mod precision;
 mod report;
 pub mod state;
 mod status;

@@ -6,6 +6,7 @@ use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor};
 
 use crate::LoraAdapters;
+use crate::modules_to_save::{SavedCopies, value_for};
 
 /// A linear layer that knows about [`LoraAdapter`](crate::LoraAdapter)s.
 ///
@@ -94,7 +95,7 @@ impl LoraLinear {
     }
 }
 
-/// A linear layer's output, with the adapters that are attached to its weight.
+/// A linear layer's output, with the adapters that are attached to its weight, or the copies.
 pub(crate) fn forward<const D: usize>(
     weight: &Param<Tensor<2>>,
     bias: Option<&Param<Tensor<1>>>,
@@ -105,11 +106,19 @@ pub(crate) fn forward<const D: usize>(
     let d_input = shape[D - 1];
     let rows = shape[..D - 1].iter().product::<usize>();
     let x = input.reshape([rows, d_input]);
-    let bias = bias.map(Param::val);
-    let output = match weight.reparameterization::<LoraAdapters>() {
-        Some(adapters) => adapters.linear(x, weight.base(), bias),
+    let copies = weight.reparameterization::<SavedCopies<2>>();
+    let mixed = copies.and_then(|copies| Some((copies, copies.mixed()?)));
+    let output = if let Some(adapters) = weight.reparameterization::<LoraAdapters>() {
+        adapters.linear(x, weight.base(), bias.map(Param::val))
+    } else if let Some((copies, batch)) = mixed {
+        let has = |adapter: &str| copies.get(adapter).is_some();
+        batch.through_copies(x, has, |adapter, x| {
+            let bias = bias.map(|bias| value_for(bias, adapter));
+            linear(x, value_for(weight, adapter), bias)
+        })
+    } else {
         // Another reparameterization (Burn's own LoRA, say) composes its weight here.
-        None => linear(x, weight.val(), bias),
+        linear(x, weight.val(), bias.map(Param::val))
     };
     shape[D - 1] = output.dims()[1];
     output.reshape(shape)

@@ -17,13 +17,15 @@ pub(crate) const CONTAINER: &str = "SavedCopies";
 /// The copies of one parameter that adapters train in its place; the original stays frozen.
 ///
 /// Each adapter has a copy of its own, at `<parameter>.modules_to_save.<adapter>`. The parameter's
-/// value is the active adapter's copy, or the original if none is active.
+/// value is the active adapter's copy, or the original if none is active. In a mixed batch
+/// ([`LoraModule::for_rows`](crate::LoraModule::for_rows)) each row has its own adapter's copy, or
+/// the original: this crate's layers then read a value for each group of rows.
 #[derive(Debug, Clone)]
 pub struct SavedCopies<const D: usize> {
     copies: Vec<(String, Param<Tensor<D>>)>,
     active: Option<String>,
     enabled: bool,
-    /// A batch whose rows all take one value, in place of the active copy.
+    /// The batch whose rows say which copy they take, in place of the active one.
     batch: Option<Arc<MixedBatch>>,
 }
 
@@ -48,9 +50,11 @@ impl<const D: usize> SavedCopies<D> {
         self.copies.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The adapter whose copy is the parameter's value; `None` if it is the original.
+    /// The adapter whose copy is the parameter's value; `None` if it is the original, or if the
+    /// rows of a mixed batch take different ones.
     pub fn active(&self) -> Option<&str> {
         let active = match &self.batch {
+            Some(_) if self.mixed().is_some() => None,
             Some(batch) => self.names().find(|name| batch.names(name)),
             None => self.active.as_deref(),
         };
@@ -65,6 +69,12 @@ impl<const D: usize> SavedCopies<D> {
     /// Whether the copies are enabled; disabled ones leave the original in its place.
     pub fn is_enabled(&self) -> bool {
         self.enabled
+    }
+
+    /// The batch whose rows take different values of the parameter.
+    pub(crate) fn mixed(&self) -> Option<&MixedBatch> {
+        let batch = self.batch.as_deref();
+        batch.filter(|batch| !batch.agrees(|name| self.get(name).is_some()))
     }
 
     /// Chooses the adapters for the rows of a batch; without one, the active copy counts.
@@ -118,12 +128,32 @@ impl<const D: usize> SavedCopies<D> {
     }
 }
 
+/// The value of `param` for rows that go through `adapter`: that adapter's copy if it has one, or
+/// else the original.
+pub(crate) fn value_for<const D: usize>(
+    param: &Param<Tensor<D>>,
+    adapter: Option<&str>,
+) -> Tensor<D> {
+    let copies = param.reparameterization::<SavedCopies<D>>();
+    let copy = copies
+        .zip(adapter)
+        .and_then(|(copies, name)| copies.get(name));
+    copy.map_or_else(|| param.base(), Param::val)
+}
+
 impl<const N: usize> Reparameterization for SavedCopies<N> {
     const NAME: &'static str = "modules_to_save";
 
+    /// # Panics
+    ///
+    /// Panics if the rows of a mixed batch take different values, so that no one is right for all.
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
         if aside() {
             return base;
+        }
+        if let Some(batch) = &self.batch {
+            let is_one = self.mixed().is_none();
+            batch.require_one_value(is_one, "take different copies of it (`modules_to_save`)");
         }
         let active = self.active().and_then(|name| self.get(name));
         active.map_or(base, |copy| {

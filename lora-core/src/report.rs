@@ -5,7 +5,7 @@ use std::fmt;
 
 use burn::module::Module;
 
-use crate::state::{Role, parameters};
+use crate::state::{ParameterInfo, Role, parameters};
 
 /// A module's parameters, counted by what LoRA does with them.
 ///
@@ -31,33 +31,23 @@ impl ParameterReport {
     /// Counts the parameters of `module`.
     ///
     /// A parameter counts as trained if it is configured to be, whether the module is in training
-    /// or in validation mode.
+    /// or in validation mode. The configuration is that of the moment: a method that freezes some
+    /// of what `inject` made trainable, as LoRA-FA does with every `A`, has to come first.
     pub fn of<M: Module>(module: &M) -> Self {
         let mut report = Self::default();
-        let mut replaced = BTreeSet::new();
-        for parameter in parameters(module) {
-            let count = parameter.count();
-            let in_place = parameter.trainable && parameter.name.ends_with("bias");
-            *match parameter.role {
-                Role::LoraA | Role::LoraB | Role::Magnitude if parameter.trainable => {
-                    &mut report.lora
-                }
-                Role::LoraA | Role::LoraB | Role::Magnitude => &mut report.frozen,
-                Role::Saved => {
-                    // Several adapters may have a copy of the one original.
-                    if replaced.insert(parameter.base_path().to_string()) {
-                        report.replaced += count;
-                        report.frozen -= count;
-                    }
-                    match parameter.trainable {
-                        true => &mut report.saved,
-                        false => &mut report.frozen,
-                    }
-                }
-                Role::Base if in_place => &mut report.bias,
-                Role::Base if parameter.trainable => &mut report.saved,
-                Role::Base => &mut report.frozen,
-            } += count;
+        let all = parameters(module);
+        let copied = all.iter().filter(|p| p.role == Role::Saved);
+        let copied: BTreeSet<&str> = copied.map(ParameterInfo::base_path).collect();
+        for parameter in &all {
+            let is_bias = parameter.name.rsplit('.').next() == Some("bias");
+            *match (parameter.role, parameter.trainable) {
+                // Whatever it is configured to do, a copy is used in its place.
+                (Role::Base, _) if copied.contains(parameter.path.as_str()) => &mut report.replaced,
+                (Role::Base, true) if is_bias => &mut report.bias,
+                (Role::Base | Role::Saved, true) => &mut report.saved,
+                (Role::LoraA | Role::LoraB | Role::Magnitude, true) => &mut report.lora,
+                (_, false) => &mut report.frozen,
+            } += parameter.count();
         }
         report
     }

@@ -131,6 +131,13 @@ impl Ties {
         self.declared.iter().map(|tie| tie.module.as_str())
     }
 
+    /// A module that uses the weight at `parameter`, a path that is another's.
+    pub(crate) fn user_of(&self, parameter: &str) -> Option<&str> {
+        let mut declared = self.declared.iter();
+        let tie = declared.find(|tie| tie.weight == parameter)?;
+        Some(&tie.module)
+    }
+
     /// Fails if `field` means a module that uses another's weight, which it leaves alone.
     pub(crate) fn require_not_meant(
         &self,

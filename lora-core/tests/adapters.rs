@@ -285,7 +285,7 @@ fn biases_are_trained_in_place_by_one_adapter_only() {
 #[test]
 fn names_are_checked() {
     let base = || Model::new(&training_device());
-    for name in ["", "a.b"] {
+    for name in ["", "a.b", "__base__"] {
         let error = base().add_adapter(name, &config(&["query"])).unwrap_err();
         assert!(matches!(error, LoraError::AdapterName { .. }), "{error}");
     }
@@ -314,6 +314,52 @@ fn the_last_adapter_can_be_deleted() {
     assert_eq!(parameters(&model).len(), before);
     let model = model.add_adapter("one", &config(&["value"])).unwrap();
     assert_eq!(model.active_adapters(), ["one"]);
+}
+
+#[test]
+fn the_first_by_name_takes_the_place_of_the_only_active_one() {
+    let model = Model::new(&training_device())
+        .add_adapter("c", &config(&["query"]))
+        .and_then(|m| m.add_adapter("b", &config(&["query"])))
+        .and_then(|m| m.add_adapter("a", &config(&["value"])))
+        .unwrap();
+    let deleted = |model: &Model, name| model.clone().delete_adapter(name).unwrap();
+    let left = deleted(&model, "c");
+    assert_eq!(left.active_adapters(), ["a"]);
+    assert!(trainable(&left).iter().all(|name| name.contains(".value.")));
+    // Nothing changes if another is active, or the deleted one is not.
+    let both = model.clone().set_active(&["b", "c"]).unwrap();
+    assert_eq!(deleted(&both, "b").active_adapters(), ["c"]);
+    assert_eq!(deleted(&model, "a").active_adapters(), ["c"]);
+}
+
+#[test]
+fn an_adapter_is_swapped_for_one_of_its_kind_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = || Model::new(&training_device());
+    let plain = config(&["value"]);
+    let model = || plain.inject(base()).unwrap();
+    let swapped = |config: &LoraConfig, model: Model| {
+        let other = config.inject(base()).unwrap();
+        other.save_adapter("default", folder.path(), true).unwrap();
+        model.hotswap_adapter("default", folder.path())
+    };
+    assert!(swapped(&plain, model()).is_ok());
+    for (config, field) in [
+        (
+            plain.clone().with_lora_dropout(0.1),
+            "`lora_dropout` is 0.1 in the folder and 0",
+        ),
+        (
+            plain.clone().with_bias(Bias::All),
+            "`bias` is All in the folder and None",
+        ),
+    ] {
+        let error = swapped(&config, model()).unwrap_err().to_string();
+        assert!(error.contains(field), "{error}");
+    }
+    let error = swapped(&plain, model().merge().unwrap()).unwrap_err();
+    assert!(matches!(error, LoraError::AdapterMerged { .. }), "{error}");
 }
 
 #[test]

@@ -129,6 +129,41 @@ proptest! {
     }
 }
 
+#[test]
+fn a_rank_that_is_not_the_files_takes_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let huge = i32::MAX as usize;
+    let mut config = config();
+    let load = |config: &LoraConfig| {
+        let base = Model::new(&training_device());
+        fs::write(folder.path().join(WEIGHTS_NAME), &*VALID).unwrap();
+        fs::write(folder.path().join("adapter_config.json"), config.to_json()).unwrap();
+        base.load_adapter("huge", folder.path())
+    };
+    assert!(load(&config).is_ok());
+    config.r = huge;
+    let error = load(&config).unwrap_err();
+    assert!(
+        matches!(&error, LoraError::Shape { found, expected, .. }
+            if found[0] == 2 && expected[0] == huge),
+        "{error}"
+    );
+    // `value` is not in the file.
+    let config = config.with_target_modules(["query", "value"]);
+    let config = config.with_rank_pattern("query", 2);
+    let error = load(&config).unwrap_err();
+    assert!(
+        matches!(&error, LoraError::Keys { missing, .. } if missing[0].contains("value")),
+        "{error}"
+    );
+    // With a rank that could be, all that is missing is listed.
+    let error = load(&config.with_r(2)).unwrap_err();
+    assert!(
+        matches!(&error, LoraError::Keys { missing, .. } if missing.len() == 4),
+        "{error}"
+    );
+}
+
 /// A file with this header and this many bytes after it.
 fn with_header(header: &str, data: usize) -> LoraError {
     let folder = tempfile::tempdir().unwrap();

@@ -2,14 +2,14 @@
 
 mod common;
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamGroup};
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::Tensor;
 use common::{CLASSES, INNER, Model, TOKENS, WIDTH, difference, fill_adapters, trainable};
 use common::{training_device, with_gradient};
-use lora_core::state::{parameters, values};
-use lora_core::{LoraAdapters, LoraConfig, LoraError, ParameterReport};
+use lora_core::state::{Role, parameters, values};
+use lora_core::{LoraAdapters, LoraConfig, LoraError, LoraModule, ParameterReport};
 use lora_core::{TargetModules, TaskType};
 
 fn config(targets: impl Into<TargetModules>) -> LoraConfig {
@@ -401,4 +401,72 @@ fn every_shape_of_module_is_traversed() {
     assert_eq!(report.lora, 6 * 2 * 2 * 4);
     assert_eq!(report.frozen, 6 * (4 * 4 + 4) + 1);
     assert_eq!(model.dropout.prob, 0.5);
+}
+
+#[test]
+fn a_whole_path_in_the_list_is_meant_in_any_layer() {
+    // PEFT checks the layer of a name that matches as a suffix only.
+    let modules = injected(
+        &config(["layers.0.query", "value"])
+            .with_layers_to_transform(1)
+            .with_layers_pattern("layers"),
+    );
+    assert_eq!(modules, ["layers.0.query", "layers.1.value"]);
+}
+
+#[test]
+fn parameters_of_any_number_of_dimensions_are_frozen_or_copied() {
+    #[derive(Module, Debug)]
+    struct Kernel<const D: usize> {
+        weight: Param<Tensor<D>>,
+    }
+    #[derive(Module, Debug)]
+    struct Network {
+        dense: Linear,
+        first: Kernel<5>,
+        second: Kernel<8>,
+    }
+    let device = training_device();
+    let model = Network {
+        dense: LinearConfig::new(2, 2).with_bias(false).init(&device),
+        first: Kernel {
+            weight: Param::from_tensor(Tensor::ones([2, 1, 1, 1, 1], &device)),
+        },
+        second: Kernel {
+            weight: Param::from_tensor(Tensor::ones([3, 1, 1, 1, 1, 1, 1, 1], &device)),
+        },
+    };
+    let frozen = config(["dense"]).inject(model.clone()).unwrap();
+    let factors = ["dense.lora_A.weight", "dense.lora_B.weight"];
+    assert_eq!(trainable(&frozen), factors);
+    let copied = config(["dense"]).with_modules_to_save(["first", "second"]);
+    let copied = copied.inject(model).unwrap();
+    let names = [&factors[..], &["first.weight", "second.weight"]].concat();
+    assert_eq!(trainable(&copied), names);
+    let loss = copied.first.weight.val().sum() + copied.second.weight.val().sum();
+    let gradients = loss.backward();
+    assert_eq!(with_gradient(&copied, &gradients), &names[2..]);
+    let copies = copied.unload().unwrap();
+    assert!(!copies.first.weight.val().is_require_grad());
+}
+
+#[test]
+fn the_report_says_what_trains_at_the_moment() {
+    let config = config(["query"]).with_modules_to_save(["classifier"]);
+    let model = config.inject(Model::new(&training_device())).unwrap();
+    let report = ParameterReport::of(&model);
+    // As LoRA-FA does it.
+    let all = parameters(&model).into_iter();
+    let paths = all.filter(|p| p.role == Role::LoraA).map(|p| p.path);
+    let group = ParamGroup::from_paths(paths.collect());
+    let frozen = ParameterReport::of(&model.clone().set_require_grad_group(group, false));
+    let a = 2 * 2 * WIDTH;
+    assert_eq!(frozen.lora, report.lora - a);
+    assert_eq!(frozen.frozen, report.frozen + a);
+    assert_eq!(frozen.peft_all(), report.peft_all());
+    // An original that is set to train does not, as long as a copy is in its place.
+    let everything = ParameterReport::of(&model.set_require_grad(true));
+    let head = WIDTH * CLASSES + CLASSES;
+    assert_eq!(everything.replaced, head);
+    assert_eq!((everything.frozen, everything.total()), (0, report.total()));
 }

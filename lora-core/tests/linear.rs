@@ -4,7 +4,7 @@ mod common;
 
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use common::{difference, normal, training_device};
 use lora_core::{LoraAdapter, LoraAdapters, LoraConfig, LoraLinear, LoraLinearConfig, LoraModule};
 use proptest::prelude::*;
@@ -245,4 +245,63 @@ fn it_shows_its_sizes() {
     );
     let model = adapted([5, 4], &config(2, 4.0), &device);
     assert!(shown(&model).contains("lora: default"), "{}", shown(&model));
+}
+
+#[test]
+fn a_base_of_half_precision_is_adapted_in_the_adapters_own() {
+    let device = training_device();
+    let wide = |t: Tensor<2>| t.cast(FloatDType::F32);
+    for (dora, dtype) in [
+        (false, FloatDType::F16),
+        (true, FloatDType::F16),
+        (false, FloatDType::BF16),
+    ] {
+        let half = |layer: LoraLinear| LoraLinear {
+            weight: layer.weight.map(|weight| weight.detach().cast(dtype)),
+            bias: layer
+                .bias
+                .map(|bias| bias.map(|bias| bias.detach().cast(dtype))),
+        };
+        let layer = half(LoraLinearConfig::new(6, 5).init(&device));
+        let config = config(2, 3.0).with_use_dora(dora);
+        let model = common::fill_adapters(config.inject(Model { layer }).unwrap());
+        let adapter = adapter(&model);
+        assert_eq!(FloatDType::from(adapter.a.val().dtype()), FloatDType::F32);
+        let x = normal([4, 6], &device).cast(dtype);
+        let output = model.layer.forward(x.clone());
+        assert_eq!(FloatDType::from(output.dtype()), dtype);
+        let gradients = output.clone().sum().backward();
+        assert!(adapter.a.grad(&gradients).is_some() && adapter.b.grad(&gradients).is_some());
+
+        // The same weights in 32 bits, and Burn's layer, which sees the composed weight.
+        let exact = model.layer.weight.base().cast(FloatDType::F32);
+        let exact = Model {
+            layer: LoraLinear {
+                weight: Param::from_tensor(exact),
+                bias: model
+                    .layer
+                    .bias
+                    .clone()
+                    .map(|b| b.map(|b| b.detach().cast(FloatDType::F32))),
+            },
+        };
+        let exact = config.inject(exact).unwrap();
+        let factors = lora_core::state::state(&model, |info| info.is_lora());
+        let exact = lora_core::state::load_state(exact, |info| {
+            let found = factors.iter().find(|(name, _)| *name == info.name);
+            Ok(found
+                .filter(|_| info.is_lora())
+                .map(|(_, data)| data.clone()))
+        })
+        .unwrap();
+        let expected = exact.layer.forward(wide(x.clone()));
+        let near = if dtype == FloatDType::F16 { 4e-3 } else { 4e-2 };
+        assert!(
+            difference(&wide(output), &expected) < near,
+            "{dora} {dtype:?}"
+        );
+        let composed = model.layer.weight.val();
+        assert_eq!(FloatDType::from(composed.dtype()), dtype);
+        assert!(difference(&wide(composed), &exact.layer.weight.val()) < near);
+    }
 }

@@ -1,6 +1,8 @@
 //! Batches whose rows name their adapters, compared with PEFT and with each row alone.
 
 mod common;
+#[path = "mixed_batch/copies.rs"]
+mod copies;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -61,7 +63,7 @@ fn three(dora: bool) -> Mlp {
 }
 
 /// All three adapters trained.
-fn trained(mut model: Mlp) -> Mlp {
+fn trained<M: Module>(mut model: M) -> M {
     for name in NAMES {
         model = model.set_adapter_require_grad(name, true).unwrap();
     }
@@ -88,8 +90,8 @@ fn row_by_row(model: &Mlp, names: &[&str], ids: Tensor<2, Int>) -> Tensor<3> {
 }
 
 /// The gradients of an adapter's factors, by PEFT's names and in its layout.
-fn gradients(
-    model: &Mlp,
+fn gradients<M: Module>(
+    model: &M,
     adapter: &str,
     gradients: &Gradients,
 ) -> BTreeMap<String, Option<Tensor<2>>> {
@@ -114,21 +116,20 @@ fn gradients(
         .collect()
 }
 
-struct Case {
-    model: Mlp,
+struct Case<M> {
+    model: M,
     rows: Vec<String>,
     ids: Tensor<2, Int>,
     file: TensorFile,
 }
 
-impl Case {
-    fn open(name: &str) -> Self {
+impl<M: Module> Case<M> {
+    fn open(name: &str, base: M) -> Self {
         let device = training_device();
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peft/mixed_batch");
         let folder = folder.join(name);
-        let base = TensorFile::open(folder.join("base.safetensors")).unwrap();
-        let mut model =
-            load_state(Mlp::new(&device), |info| base.read(&info.name, &info.shape)).unwrap();
+        let file = TensorFile::open(folder.join("base.safetensors")).unwrap();
+        let mut model = load_state(base, |info| file.read(&info.name, &info.shape)).unwrap();
         for name in NAMES {
             model = model.load_adapter(name, folder.join(name)).unwrap();
         }
@@ -150,11 +151,8 @@ impl Case {
         self.rows.iter().map(String::as_str).collect()
     }
 
-    fn output(&self) -> Tensor<3> {
-        self.model
-            .for_rows(&self.rows())
-            .unwrap()
-            .forward(self.ids.clone())
+    fn mixed(&self) -> M {
+        self.model.for_rows(&self.rows()).unwrap()
     }
 
     fn read<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
@@ -166,8 +164,8 @@ impl Case {
 #[test]
 fn a_mixed_batch_gives_what_pefts_does() {
     for name in ["lora", "dora"] {
-        let case = Case::open(name);
-        let output = case.output();
+        let case = Case::open(name, Mlp::new(&training_device()));
+        let output = case.mixed().forward(case.ids.clone());
         let expected = case.read("output", output.dims());
         assert!(difference(&output, &expected) < 1e-5, "{name}");
         let alone = row_by_row(&case.model, &case.rows(), case.ids.clone());
@@ -180,9 +178,9 @@ fn a_mixed_batch_gives_what_pefts_does() {
 
 #[test]
 fn gradients_of_a_mixed_batch_are_pefts() {
-    let mut case = Case::open("lora");
+    let mut case = Case::open("lora", Mlp::new(&training_device()));
     case.model = trained(case.model);
-    let output = case.output();
+    let output = case.mixed().forward(case.ids.clone());
     let factors = case.read("factors", output.dims());
     let all = (output * factors).sum().backward();
     for adapter in NAMES {
@@ -388,51 +386,6 @@ fn the_layers_of_gpt2_choose_by_row_too() {
     let base = model.with_adapters_disabled(of).unwrap();
     let expected = vec![two.slice(0..1), base.slice(1..2), of(&model).slice(2..3)];
     assert!(difference(&mixed, &Tensor::cat(expected, 0)) < 1e-6);
-}
-
-#[test]
-fn copies_of_modules_are_chosen_for_the_whole_batch() {
-    let config = |module: &str| {
-        LoraConfig::new()
-            .with_r(2)
-            .with_target_modules(["value"])
-            .with_modules_to_save([module])
-    };
-    let model = common::Model::new(&training_device())
-        .add_adapter("one", &config("classifier"))
-        .and_then(|model| model.add_adapter("two", &config("classifier")))
-        .and_then(|model| model.add_adapter("three", &config("1.norm")))
-        .map(fill_adapters)
-        .unwrap();
-    // Copies that differ from their originals and from each other.
-    let model = load_state(model, |info| {
-        let shift = match (info.role, info.adapter.as_deref()) {
-            (Role::Saved, Some("one")) => 0.5f32,
-            (Role::Saved, _) => -0.25,
-            _ => return Ok(None),
-        };
-        let values = vec![shift; info.count()];
-        Ok(Some(TensorData::new(values, info.shape.clone())))
-    })
-    .unwrap();
-    for (names, parameter, owners) in [
-        (["one", "two"], "classifier.weight", "one, two"),
-        (["one", BASE_ADAPTER], "classifier.weight", "one"),
-        (["three", BASE_ADAPTER], "layers.1.norm.gamma", "three"),
-    ] {
-        let error = model.for_rows(&names).unwrap_err();
-        assert!(matches!(error, LoraError::MixedBatchOfCopies { .. }));
-        let error = error.to_string();
-        assert!(
-            error.contains(owners) && error.contains(parameter.rsplit_once('.').unwrap().0),
-            "{error}"
-        );
-    }
-    let on = |model: &common::Model| model.on(&training_device());
-    let alike = on(&model.for_rows(&["two", "two"]).unwrap());
-    let two = on(&model.clone().set_active(&["two"]).unwrap());
-    assert!(difference(&alike, &two) < 1e-6);
-    assert!(difference(&alike, &on(&model)) > 1e-3);
 }
 
 #[test]

@@ -152,3 +152,33 @@ proptest! {
         prop_assert_eq!(difference(&merged.cast(FloatDType::F32), &expected), 0.0);
     }
 }
+
+/// The number after `"lora_alpha": ` in a configuration's text.
+fn written_alpha(text: &str) -> &str {
+    let (_, rest) = text.split_once("\"lora_alpha\": ").unwrap();
+    rest.split([',', '\n']).next().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn numbers_are_written_exactly_and_read_to_the_last_bits(alpha in -1e300..1e300f64, small: bool) {
+        let alpha = if small { alpha / 1e299 } else { alpha };
+        let text = LoraConfig::new().with_lora_alpha(alpha).to_json();
+        // Rust's parser rounds correctly, as Python's does.
+        prop_assert_eq!(written_alpha(&text).parse::<f64>().unwrap(), alpha);
+        let read = LoraConfig::from_json(&text).unwrap().lora_alpha;
+        prop_assert!(read.to_bits().abs_diff(alpha.to_bits()) <= 2, "{} {}", alpha, read);
+    }
+
+    #[test]
+    fn numbers_of_fifteen_digits_are_read_exactly(
+        digits in -999_999_999_999_999i64..=999_999_999_999_999,
+        exponent in -22i32..=0,
+    ) {
+        let alpha: f64 = format!("{digits}e{exponent}").parse().unwrap();
+        let text = LoraConfig::new().with_lora_alpha(alpha).to_json();
+        prop_assert_eq!(LoraConfig::from_json(&text).unwrap().lora_alpha, alpha);
+    }
+}

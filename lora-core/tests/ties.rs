@@ -309,3 +309,23 @@ fn a_parameter_at_two_paths_is_neither_adapted_nor_trained() {
         "{error}"
     );
 }
+
+#[test]
+fn rows_of_a_batch_take_one_value_of_a_tied_weight() {
+    let config = LoraConfig::new()
+        .with_r(2)
+        .with_target_modules(["dense"])
+        .with_modules_to_save(["tokens"]);
+    let model = LanguageModel::new(&training_device())
+        .add_adapter("one", &config)
+        .and_then(|model| model.add_adapter("two", &config))
+        .unwrap();
+    let error = model.for_rows(&["one", "two"]).unwrap_err();
+    assert!(
+        matches!(&error, LoraError::MixedBatchOfCopies { parameter, reader, .. }
+            if parameter == "tokens.weight" && reader.starts_with("head.decoder")),
+        "{error}"
+    );
+    let ids = Tensor::from_data([[1, 2], [3, 4]], &training_device());
+    model.for_rows(&["two", "two"]).unwrap().forward(ids);
+}

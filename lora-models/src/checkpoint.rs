@@ -1,12 +1,12 @@
 //! The weights of a Hugging Face folder, whatever files they come in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
 use lora_core::LoraError;
-use lora_core::tensor_file::{FloatType, TensorFile};
-use pytorch_reader::{DType, PytorchReader};
+use lora_core::import::PickleFile;
+use lora_core::tensor_file::TensorFile;
 
 use crate::ModelError;
 
@@ -21,7 +21,7 @@ pub struct Checkpoint {
 
 enum Source {
     Safetensors(TensorFile),
-    Pickle(PathBuf, HashMap<String, pytorch_reader::Tensor>),
+    Pickle(PickleFile),
 }
 
 impl Checkpoint {
@@ -29,8 +29,8 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`ModelError::NoWeights`] if there are none; [`ModelError::Weights`],
-    /// [`ModelError::Index`] or [`ModelError::Pickle`] if a file is broken or a shard is missing.
+    /// [`ModelError::NoWeights`] if there are none; [`ModelError::Weights`] or
+    /// [`ModelError::Index`] if a file is broken or a shard is missing.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
         for name in ["model.safetensors", "pytorch_model.bin"] {
             let path = folder.join(name);
@@ -126,64 +126,24 @@ impl Checkpoint {
 }
 
 impl Source {
-    fn open(path: &Path) -> Result<Self, ModelError> {
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-        {
-            return Ok(Self::Safetensors(TensorFile::open(path)?));
+    fn open(path: &Path) -> Result<Self, LoraError> {
+        match path.extension().is_some_and(|e| e == "safetensors") {
+            true => TensorFile::open(path).map(Self::Safetensors),
+            false => PickleFile::open(path).map(Self::Pickle),
         }
-        if !path.is_file() {
-            let source = std::io::ErrorKind::NotFound.into();
-            return Err(ModelError::io("read", path, source));
-        }
-        let reader = PytorchReader::new(path).map_err(|e| ModelError::Pickle {
-            path: path.to_path_buf(),
-            message: e.to_string(),
-        })?;
-        Ok(Self::Pickle(path.to_path_buf(), reader.into_tensors()))
     }
 
     fn names(&self) -> Vec<String> {
         match self {
             Self::Safetensors(file) => file.names(),
-            Self::Pickle(_, tensors) => tensors.keys().cloned().collect(),
+            Self::Pickle(file) => file.names().map(String::from).collect(),
         }
     }
 
     fn read(&self, name: &str, expected: &[usize]) -> Result<Option<TensorData>, LoraError> {
-        let (path, tensors) = match self {
-            Self::Safetensors(file) => return file.read(name, expected),
-            Self::Pickle(path, tensors) => (path, tensors),
-        };
-        let Some(tensor) = tensors.get(name) else {
-            return Ok(None);
-        };
-        if tensor.shape() != expected {
-            return Err(LoraError::Shape {
-                path: path.clone(),
-                tensor: name.to_string(),
-                found: tensor.shape().to_vec(),
-                expected: expected.to_vec(),
-            });
+        match self {
+            Self::Safetensors(file) => file.read(name, expected),
+            Self::Pickle(file) => file.read(name, expected),
         }
-        let float = match tensor.dtype() {
-            DType::F32 => FloatType::F32,
-            DType::F64 => FloatType::F64,
-            DType::F16 => FloatType::F16,
-            DType::BF16 => FloatType::Bf16,
-            other => {
-                return Err(LoraError::Dtype {
-                    path: path.clone(),
-                    tensor: name.to_string(),
-                    dtype: format!("{other:?}"),
-                });
-            }
-        };
-        let bytes = tensor.read().map_err(|e| LoraError::io("read", path, e))?;
-        Ok(Some(TensorData::new(
-            float.decode(&bytes),
-            expected.to_vec(),
-        )))
     }
 }

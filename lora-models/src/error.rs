@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lora_core::LoraError;
 
+use crate::generation::GenerationError;
 use crate::hub::HubError;
 use crate::tokenizer::TokenizerError;
 
@@ -57,15 +58,7 @@ pub enum ModelError {
         /// What is wrong.
         message: String,
     },
-    /// A PyTorch pickle could not be read.
-    #[error("{path} is not a PyTorch checkpoint that can be read: {message}", path = path.display())]
-    Pickle {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// Weights are missing, or there are some that the model has no place for.
+    /// A file of weights is broken, or some are missing, or the model has no place for some.
     #[error(transparent)]
     Weights(#[from] LoraError),
     /// The model could not be had from the hub.
@@ -74,6 +67,9 @@ pub enum ModelError {
     /// The tokenizer could not be loaded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// Text could not be generated.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
 }
 
 impl ModelError {

@@ -1,4 +1,4 @@
-//! BERT and RoBERTa for [Burn](https://burn.dev) under Hugging Face's names, read from Hugging
+//! BERT, RoBERTa and GPT-2 for [Burn](https://burn.dev) under Hugging Face's names, read from Hugging
 //! Face's files, and ready for the adapters of [`lora_core`].
 //!
 //! ```
@@ -32,8 +32,10 @@
 mod activation;
 pub mod bert;
 pub mod checkpoint;
+mod classifier;
 mod config_file;
 mod error;
+pub mod generation;
 pub mod gpt2;
 pub mod hub;
 mod named_module;
@@ -41,6 +43,7 @@ mod pretrained;
 pub mod tokenizer;
 
 pub use activation::Activation;
+pub use classifier::{SequenceClassifier, TextConfig};
 pub use error::ModelError;
 pub use lora_core::tensor_file::Precision;
 pub use pretrained::{LoadReport, Pretrained, PretrainedConfig, PretrainedModel};

@@ -1,5 +1,5 @@
-//! Tokenizers of RoBERTa and BERT checkpoints: loading them in every form the Hub ships them,
-//! encoding with Hugging Face's truncation rules, and training a byte-level BPE from text.
+//! Tokenizers of RoBERTa, BERT and GPT-2 checkpoints: loading them in every form the Hub ships
+//! them, encoding with Hugging Face's truncation rules, and training a byte-level BPE from text.
 
 mod error;
 mod files;
@@ -27,10 +27,12 @@ use tokenizers::{
 
 pub use error::TokenizerError;
 use files::{Settings, invalid, parse_merges, read_text, special_id};
-pub use train::train_byte_level_bpe;
+pub use train::{train_byte_level_bpe, train_gpt2_bpe};
 
 /// RoBERTa's special tokens in the order of their ids in a freshly trained vocabulary.
 const ROBERTA_SPECIAL: [&str; 5] = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"];
+/// GPT-2's only special token, which ends a text and starts the next.
+const GPT2_SPECIAL: &str = "<|endoftext|>";
 /// BERT's special tokens, as transformers registers them.
 const BERT_SPECIAL: [&str; 5] = ["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"];
 /// Every byte has a token of its own, so that no text is ever unknown.
@@ -55,8 +57,9 @@ pub struct Tokenizer(Inner);
 impl Tokenizer {
     /// Loads the tokenizer of a checkpoint folder.
     ///
-    /// Takes `tokenizer.json` where there is one; else `vocab.json` with `merges.txt` as RoBERTa's
-    /// byte-level BPE; else `vocab.txt` as BERT's WordPiece. The last two follow the settings in
+    /// Takes `tokenizer.json` where there is one; else `vocab.json` with `merges.txt` as byte-level
+    /// BPE, GPT-2's if the vocabulary has `<|endoftext|>` and not RoBERTa's `<s>`; else `vocab.txt`
+    /// as BERT's WordPiece. The last two follow the settings in
     /// `tokenizer_config.json` (`add_prefix_space`; `do_lower_case`, `strip_accents` and
     /// `tokenize_chinese_chars`) with the defaults of transformers.
     ///
@@ -70,7 +73,7 @@ impl Tokenizer {
         if has("tokenizer.json") {
             Self::from_tokenizer_json(&folder.join("tokenizer.json"))
         } else if has("vocab.json") && has("merges.txt") {
-            Self::roberta(folder)
+            Self::byte_level_bpe(folder)
         } else if has("vocab.txt") {
             Self::bert(folder)
         } else {
@@ -88,26 +91,34 @@ impl Tokenizer {
         Ok(Self(inner))
     }
 
-    fn roberta(folder: &Path) -> Result<Self, TokenizerError> {
+    fn byte_level_bpe(folder: &Path) -> Result<Self, TokenizerError> {
         let vocab_path = folder.join("vocab.json");
         let merges_path = folder.join("merges.txt");
         let vocab: HashMap<String, u32> =
             serde_json::from_str(&read_text(&vocab_path)?).map_err(|e| invalid(&vocab_path, e))?;
-        let merges = parse_merges(&merges_path)?;
-        let id = |token: &'static str| special_id(&vocab, token, &vocab_path, "RoBERTa");
-        let (cls, sep) = (id("<s>")?, id("</s>")?);
-        for token in ROBERTA_SPECIAL {
-            id(token)?;
-        }
         let prefix_space = Settings::read(folder)?
             .flag("add_prefix_space")
             .unwrap_or(false);
+        let family = match vocab.contains_key(GPT2_SPECIAL) && !vocab.contains_key("<s>") {
+            true => Family::Gpt2,
+            false => {
+                let id = |token: &'static str| special_id(&vocab, token, &vocab_path, "RoBERTa");
+                let (cls, sep) = (id("<s>")?, id("</s>")?);
+                for token in ROBERTA_SPECIAL {
+                    id(token)?;
+                }
+                Family::Roberta { cls, sep }
+            }
+        };
         let model = BPE::builder()
-            .vocab_and_merges(vocab.into_iter().collect::<Vocab>(), merges)
+            .vocab_and_merges(
+                vocab.into_iter().collect::<Vocab>(),
+                parse_merges(&merges_path)?,
+            )
             .build()
             .map_err(|e| invalid(&merges_path, e))?;
-        let mut inner = byte_level(model, cls, sep, prefix_space);
-        inner.add_special_tokens(&roberta_special_tokens());
+        let mut inner = family.around(model, prefix_space);
+        inner.add_special_tokens(&family.special_tokens());
         Ok(Self(inner))
     }
 
@@ -276,6 +287,12 @@ impl Tokenizer {
         self.id_of("<pad>").or_else(|| self.id_of("[PAD]"))
     }
 
+    /// The id of `<|endoftext|>` or `</s>`, which ends a text, if the vocabulary has one.
+    #[must_use]
+    pub fn eos_id(&self) -> Option<u32> {
+        self.id_of(GPT2_SPECIAL).or_else(|| self.id_of("</s>"))
+    }
+
     /// The id of `<mask>` or `[MASK]`, if the vocabulary has one.
     #[must_use]
     pub fn mask_id(&self) -> Option<u32> {
@@ -305,20 +322,42 @@ impl Tokenizer {
     }
 }
 
-/// The parts that RoBERTa puts around its BPE.
-fn byte_level(model: BPE, cls: u32, sep: u32, add_prefix_space: bool) -> Inner {
-    let processor = RobertaProcessing::new(("</s>".into(), sep), ("<s>".into(), cls))
-        .trim_offsets(true)
-        .add_prefix_space(add_prefix_space);
-    let mut inner = Inner::new(model);
-    inner
-        .with_pre_tokenizer(Some(ByteLevel::new(add_prefix_space, true, true)))
-        .with_post_processor(Some(processor))
-        .with_decoder(Some(ByteLevel::default()));
-    inner
+/// The families that share the byte-level BPE.
+#[derive(Debug, Clone, Copy)]
+enum Family {
+    /// `<s> … </s>` around every text.
+    Roberta { cls: u32, sep: u32 },
+    /// Nothing around a text.
+    Gpt2,
 }
 
-/// `<mask>` takes the space before it along, as in every RoBERTa: "a <mask>" has no lone space.
-fn roberta_special_tokens() -> [AddedToken; 5] {
-    ROBERTA_SPECIAL.map(|token| AddedToken::from(token, true).lstrip(token == "<mask>"))
+impl Family {
+    /// The parts that go around the BPE.
+    fn around(self, model: BPE, add_prefix_space: bool) -> Inner {
+        let mut inner = Inner::new(model);
+        inner
+            .with_pre_tokenizer(Some(ByteLevel::new(add_prefix_space, true, true)))
+            .with_decoder(Some(ByteLevel::default()));
+        match self {
+            Self::Roberta { cls, sep } => inner.with_post_processor(Some(
+                RobertaProcessing::new(("</s>".into(), sep), ("<s>".into(), cls))
+                    .trim_offsets(true)
+                    .add_prefix_space(add_prefix_space),
+            )),
+            Self::Gpt2 => inner.with_post_processor(Some(ByteLevel::default().trim_offsets(false))),
+        };
+        inner
+    }
+
+    /// In the order of their ids in a freshly trained vocabulary.
+    fn special_tokens(self) -> Vec<AddedToken> {
+        match self {
+            // `<mask>` takes the space before it along, as in every RoBERTa: "a <mask>" has no
+            // lone space.
+            Self::Roberta { .. } => ROBERTA_SPECIAL
+                .map(|token| AddedToken::from(token, true).lstrip(token == "<mask>"))
+                .to_vec(),
+            Self::Gpt2 => vec![AddedToken::from(GPT2_SPECIAL, true)],
+        }
+    }
 }

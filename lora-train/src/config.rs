@@ -38,6 +38,13 @@ pub struct TrainingConfig {
     /// The fraction of all steps over which the learning rate rises from 0.
     #[config(default = 0.06)]
     pub warmup_ratio: f64,
+    /// The number of steps over which the learning rate rises from 0; `warmup_ratio` then does not
+    /// count.
+    pub warmup_steps: Option<usize>,
+    /// How much the targets are smoothed, 0 to 1: the part of each target that is spread over all
+    /// classes (or tokens).
+    #[config(default = 0.0)]
+    pub label_smoothing: f64,
     /// The longest sequence in tokens, special ones included; what is longer is cut.
     #[config(default = 128)]
     pub max_len: usize,
@@ -76,6 +83,7 @@ impl TrainingConfig {
             learning_rate,
             weight_decay,
             warmup_ratio,
+            label_smoothing,
             loraplus_lr_ratio,
             loraplus_lr_embedding,
             lora_fa,
@@ -107,6 +115,12 @@ impl TrainingConfig {
             ratio,
             "warmup_ratio",
             warmup_ratio.to_string(),
+            "from 0 to 1",
+        )?;
+        check(
+            (0.0..=1.0).contains(&label_smoothing),
+            "label_smoothing",
+            label_smoothing.to_string(),
             "from 0 to 1",
         )?;
         let plus = loraplus_lr_ratio.is_none_or(|ratio| ratio > 0.0 && ratio.is_finite());
@@ -170,7 +184,8 @@ impl TrainingConfig {
 
     /// The learning rate of each of `steps` steps.
     pub fn schedule(&self, steps: usize) -> LinearWarmup {
-        let warmup = (self.warmup_ratio * steps as f64).ceil() as usize;
+        let share = || (self.warmup_ratio * steps as f64).ceil() as usize;
+        let warmup = self.warmup_steps.unwrap_or_else(share);
         LinearWarmup {
             learning_rate: self.learning_rate,
             warmup,
@@ -276,6 +291,7 @@ mod tests {
         let config = TrainingConfig::new();
         assert_eq!(config.schedule(10).warmup, 1);
         assert_eq!(config.schedule(0).warmup, 0);
+        assert_eq!(config.with_warmup_steps(Some(7)).schedule(10).warmup, 7);
     }
 
     #[test]
@@ -309,6 +325,10 @@ mod tests {
         }
         assert!(message(base.clone().with_weight_decay(-0.1)).contains("`weight_decay` is -0.1"));
         assert!(message(base.clone().with_warmup_ratio(1.1)).contains("`warmup_ratio` is 1.1"));
+        for smoothing in [-0.1, 1.5, f64::NAN] {
+            let message = message(base.clone().with_label_smoothing(smoothing));
+            assert!(message.contains("`label_smoothing`"), "{message}");
+        }
         for ratio in [0.0, -2.0, f64::INFINITY, f64::NAN] {
             let message = message(base.clone().with_loraplus_lr_ratio(Some(ratio)));
             assert!(message.contains("`loraplus_lr_ratio`"), "{message}");

@@ -1,12 +1,17 @@
 //! Examples, from files to batches.
 
 mod batch;
+mod causal;
 mod files;
 mod parquet_file;
 mod tokenized;
 mod tsv;
 
 pub use batch::{ClassificationBatch, ClassificationBatcher};
+pub use causal::{
+    CausalBatch, CausalBatcher, CausalExample, PromptResponse, encode_prompts, group_by_prompt,
+    read_e2e,
+};
 pub use files::{DataFiles, read_examples};
 pub use parquet_file::read_parquet;
 pub(crate) use tokenized::encode_checked;

@@ -115,6 +115,31 @@ pub enum TrainError {
          use a model with two labels or more, and class indices as labels"
     )]
     Regression,
+    /// A batch would have to be padded, and the model has no id for that.
+    #[error(
+        "the model's configuration has no `pad_token_id`, which batches of several texts need: \
+         set it (GPT-2 is usually padded with its `eos_token_id`), or use a batch size of 1"
+    )]
+    NoPadToken,
+    /// A prompt leaves no room for a response.
+    #[error(
+        "example {index}: its prompt has {tokens} tokens, which leaves no room for a response in \
+         {max_len}: shorten the prompt or raise the maximum length"
+    )]
+    Prompt {
+        /// The example, counted from 0.
+        index: usize,
+        /// The tokens of the prompt, with the separator behind it.
+        tokens: usize,
+        /// The longest sequence.
+        max_len: usize,
+    },
+    /// A language model has no head of its own.
+    #[error(
+        "a language model has no head to train alone (its output layer is the table of token \
+         embeddings): train adapters, or everything"
+    )]
+    NoHead,
     /// A setting has a value that cannot be used.
     #[error("training configuration: `{field}` is {value}, expected {expected}")]
     Setting {

@@ -59,6 +59,40 @@ pub fn cross_entropies(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> 
         .neg()
 }
 
+/// The cross-entropy of each row with smoothed targets (Szegedy et al. 2015, section 7), as
+/// PyTorch's `label_smoothing` and Hugging Face's Trainer compute it:
+///
+/// ```text
+/// loss = (1 - ε) · -log softmax(logitsᵢ)[targetᵢ]  +  ε · mean over classes of -log softmax(logitsᵢ)
+/// ```
+///
+/// With `smoothing` = 0 this is [`cross_entropies`].
+///
+/// # Shapes
+///
+/// As [`cross_entropies`].
+///
+/// # Panics
+///
+/// As [`cross_entropy`].
+pub fn smoothed_cross_entropies(
+    logits: Tensor<2>,
+    targets: Tensor<1, Int>,
+    smoothing: f64,
+) -> Tensor<1> {
+    if smoothing == 0.0 {
+        return cross_entropies(logits, targets);
+    }
+    let [n, _] = logits.dims();
+    let log_probabilities = log_softmax(logits, 1);
+    let right = log_probabilities
+        .clone()
+        .gather(1, targets.reshape([n, 1]))
+        .reshape([n]);
+    let all = log_probabilities.mean_dim(1).reshape([n]);
+    (right.mul_scalar(1.0 - smoothing) + all.mul_scalar(smoothing)).neg()
+}
+
 /// The mean squared error, the loss of regression.
 ///
 /// ```text
@@ -145,6 +179,27 @@ mod tests {
         for (found, expected) in gradient.as_slice::<f32>().unwrap().iter().zip(expected) {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }
+    }
+
+    #[test]
+    fn smoothing_is_pytorchs() {
+        const SMOOTHED: [f32; 2] = [0.390_955_33, 2.993_613_5];
+        // torch.nn.functional.cross_entropy(…, reduction="none", label_smoothing=0.1)
+        let device = default_device();
+        let logits = || Tensor::<2>::from_data([[0.5, -1.25, 2.0], [3.0, 0.0, -0.5]], &device);
+        let targets = || Tensor::<1, Int>::from_data([2, 1], &device);
+        let losses = |smoothing| -> Vec<f32> {
+            smoothed_cross_entropies(logits(), targets(), smoothing)
+                .try_into_vec_as()
+                .unwrap()
+        };
+        for (found, expected) in losses(0.1).iter().zip(SMOOTHED) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        let plain: Vec<f32> = cross_entropies(logits(), targets())
+            .try_into_vec_as()
+            .unwrap();
+        assert_eq!(losses(0.0), plain);
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use burn::module::Module;
 use lora_core::state::initialize;
 use lora_core::{LoraConfig, LoraError, TaskType};
-use lora_models::bert::{BertConfig, SequenceClassification};
+use lora_models::gpt2::CausalLm;
+use lora_models::{SequenceClassifier, TextConfig};
+
+use crate::TrainError;
 
 /// A way to fine-tune.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,12 +26,19 @@ pub enum Method {
 impl Method {
     /// LoRA on a sequence classification model: as PEFT does, adapts the architecture's usual
     /// modules if `config` names none, and trains the head.
-    pub fn lora(mut config: LoraConfig, model: &BertConfig) -> Self {
-        let usual = model.model_type.default_target_modules();
-        config.target_modules.get_or_insert_with(|| usual.into());
-        config
-            .task_type
-            .get_or_insert(TaskType::SequenceClassification);
+    pub fn lora(config: LoraConfig, model: &impl TextConfig) -> Self {
+        Self::lora_for(config, model, TaskType::SequenceClassification)
+    }
+
+    /// LoRA on a language model.
+    pub fn causal_lora(config: LoraConfig, model: &impl TextConfig) -> Self {
+        Self::lora_for(config, model, TaskType::CausalLm)
+    }
+
+    fn lora_for(mut config: LoraConfig, model: &impl TextConfig, task: TaskType) -> Self {
+        let usual = || model.default_target_modules().into();
+        config.target_modules.get_or_insert_with(usual);
+        config.task_type.get_or_insert(task);
         Self::Lora(config)
     }
 
@@ -49,20 +59,26 @@ impl Method {
     /// # Errors
     ///
     /// Those of [`LoraConfig::inject`].
-    pub fn prepare(
-        &self,
-        model: SequenceClassification,
-    ) -> Result<SequenceClassification, LoraError> {
+    pub fn prepare<M: SequenceClassifier>(&self, model: M) -> Result<M, LoraError> {
         let model = match self {
             Self::Lora(config) => config.inject(model)?,
             Self::Full => model.set_require_grad(true),
-            Self::Head => {
-                let mut model = model.set_require_grad(false);
-                model.classifier = model.classifier.set_require_grad(true);
-                // BERT's pooler only serves the classifier, and many checkpoints lack it.
-                model.base.pooler = model.base.pooler.set_require_grad(true);
-                model
-            }
+            Self::Head => model.set_require_grad(true).set_base_require_grad(false),
+        };
+        initialize(&model);
+        Ok(model)
+    }
+
+    /// As [`prepare`](Self::prepare), for a language model.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LoraConfig::inject`]; [`TrainError::NoHead`] for [`Method::Head`].
+    pub fn prepare_causal(&self, model: CausalLm) -> Result<CausalLm, TrainError> {
+        let model = match self {
+            Self::Lora(config) => config.inject(model)?,
+            Self::Full => model.set_require_grad(true),
+            Self::Head => return Err(TrainError::NoHead),
         };
         initialize(&model);
         Ok(model)
@@ -74,6 +90,7 @@ mod tests {
     use super::*;
     use crate::testing::tiny_config;
     use lora_core::{ParameterReport, default_device};
+    use lora_models::bert::{BertConfig, SequenceClassification};
 
     fn report(method: Method, config: &BertConfig) -> ParameterReport {
         let model = SequenceClassification::new(config, &default_device());

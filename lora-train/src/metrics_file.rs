@@ -6,14 +6,14 @@ use lora_core::file::write_atomically;
 use lora_core::{LoraConfig, ParameterReport};
 use serde::Serialize;
 
-use crate::{EpochRecord, Evaluation, Method, TrainError, Trained, TrainingConfig};
+use crate::{EpochRecord, Method, Task, TrainError, Trained, TrainingConfig};
 
 /// The name of the file in a run's folder.
 pub const METRICS_NAME: &str = "metrics.json";
 
 /// Everything that is written about a run.
 #[derive(Debug, Clone, Serialize)]
-pub struct RunMetrics {
+pub struct RunMetrics<E> {
     /// `lora`, `full` or `head`.
     pub method: &'static str,
     /// The adapters' configuration, if the method is `lora`.
@@ -35,7 +35,7 @@ pub struct RunMetrics {
     /// The loss of each step.
     pub step_losses: Vec<f64>,
     /// The final model on the development examples.
-    pub evaluation: Evaluation,
+    pub evaluation: E,
     /// The time the run took, evaluation included.
     pub seconds: f64,
     /// Training examples per second of training.
@@ -57,15 +57,15 @@ pub struct RunNames<'a> {
     pub device: &'a str,
 }
 
-impl RunMetrics {
+impl<E: Clone + Serialize> RunMetrics<E> {
     /// The numbers of a run that has ended.
-    pub fn of(
+    pub fn of<T: Task<Evaluation = E>>(
         names: RunNames<'_>,
         method: &Method,
         training: &TrainingConfig,
         train_examples: usize,
         parameters: ParameterReport,
-        trained: &Trained,
+        trained: &Trained<T>,
     ) -> Self {
         let epochs = trained.history.epochs.clone();
         let training_seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
@@ -82,7 +82,7 @@ impl RunMetrics {
             train_examples,
             parameters,
             step_losses: trained.history.steps.iter().map(|step| step.loss).collect(),
-            evaluation: trained.evaluation,
+            evaluation: trained.evaluation.clone(),
             seconds: trained.seconds,
             examples_per_second: (train_examples * epochs.len()) as f64
                 / training_seconds.max(1e-9),
@@ -124,7 +124,7 @@ fn parse_peak(status: &str) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::testing::tiny_config;
-    use crate::{History, StepRecord};
+    use crate::{Evaluation, History, StepRecord};
     use lora_models::bert::SequenceClassification;
 
     #[test]
@@ -139,10 +139,8 @@ mod tests {
     fn a_run_becomes_json() {
         let epoch = EpochRecord {
             epoch: 1,
-            train_loss: 0.5,
-            train_accuracy: 0.75,
-            dev_loss: 0.25,
-            dev_accuracy: 1.0,
+            train: [("loss", 0.5), ("accuracy", 0.75)].into(),
+            dev: [("loss", 0.25), ("accuracy", 1.0)].into(),
             seconds: 2.0,
             examples_per_second: 4.0,
         };
@@ -158,6 +156,7 @@ mod tests {
             history,
             evaluation: Evaluation {
                 accuracy: 1.0,
+                f1_weighted: 1.0,
                 loss: 0.25,
                 count: 3,
             },
@@ -190,7 +189,7 @@ mod tests {
         );
         assert_eq!(json["training"]["epochs"], 1);
         assert_eq!(json["parameters"]["frozen"], 4);
-        assert_eq!(json["epochs"][0]["dev_accuracy"], 1.0);
+        assert_eq!(json["epochs"][0]["dev"]["accuracy"], 1.0);
         assert_eq!(json["evaluation"]["count"], 3);
         assert_eq!(json["examples_per_second"], 4.0);
         assert_eq!(json["step_losses"], serde_json::json!([0.5]));

@@ -19,8 +19,8 @@ const FONT: &str = "sans-serif";
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type DrawResult = Result<(), Box<dyn std::error::Error>>;
 
-/// Draws the training loss of each step, with a smoothed line, and the development accuracy after
-/// each epoch, side by side, as an SVG file that is replaced in one step.
+/// Draws the training loss of each step, with a smoothed line, and the development accuracy (or, of
+/// a language model, the perplexity) after each epoch, side by side, as an SVG file that is replaced in one step.
 ///
 /// # Errors
 ///
@@ -46,12 +46,15 @@ fn draw(history: &History, svg: &mut String) -> DrawResult {
     let (left, right) = root.split_horizontally(SIZE.0 / 2);
     let losses: Vec<f64> = history.steps.iter().map(|step| step.loss).collect();
     draw_losses(&left, &losses)?;
-    let accuracies: Vec<f64> = history
-        .epochs
-        .iter()
-        .map(|e| 100.0 * e.dev_accuracy)
-        .collect();
-    draw_accuracies(&right, &accuracies)?;
+    let of = |name: &str, scale: f64| -> Vec<f64> {
+        let epochs = history.epochs.iter();
+        epochs.map(|epoch| scale * epoch.dev.get(name)).collect()
+    };
+    let perplexities = of("perplexity", 1.0);
+    match perplexities.iter().any(|value| value.is_finite()) {
+        true => draw_epochs(&right, &perplexities, &PERPLEXITY)?,
+        false => draw_epochs(&right, &of("accuracy", 100.0), &ACCURACY)?,
+    }
     root.present()?;
     Ok(())
 }
@@ -105,16 +108,36 @@ fn draw_losses(area: &Area<'_>, losses: &[f64]) -> DrawResult {
     Ok(())
 }
 
-fn draw_accuracies(area: &Area<'_>, accuracies: &[f64]) -> DrawResult {
-    let lowest = accuracies.iter().copied().fold(100.0, f64::min);
-    let floor = (((lowest - 1.0) / 10.0).floor() * 10.0).clamp(0.0, 90.0);
-    let epochs = accuracies.len().max(1);
+/// How the figures of the epochs are shown.
+struct Panel {
+    caption: &'static str,
+    axis: &'static str,
+    /// The range of the axis for the lowest and highest figure.
+    range: fn(f64, f64) -> std::ops::Range<f64>,
+}
+
+const ACCURACY: Panel = Panel {
+    caption: "Development accuracy",
+    axis: "accuracy (%)",
+    range: |lowest, _| (((lowest - 1.0) / 10.0).floor() * 10.0).clamp(0.0, 90.0)..101.0,
+};
+const PERPLEXITY: Panel = Panel {
+    caption: "Development perplexity",
+    axis: "perplexity",
+    range: |_, highest| 0.0..highest.max(1.0) * 1.1,
+};
+
+fn draw_epochs(area: &Area<'_>, values: &[f64], panel: &Panel) -> DrawResult {
+    let finite = || values.iter().copied().filter(|value| value.is_finite());
+    let lowest = finite().fold(100.0, f64::min);
+    let highest = finite().fold(0.0, f64::max);
+    let epochs = values.len().max(1);
     let mut chart = ChartBuilder::on(area)
-        .caption("Development accuracy", (FONT, 20))
+        .caption(panel.caption, (FONT, 20))
         .margin(14)
         .x_label_area_size(44)
         .y_label_area_size(58)
-        .build_cartesian_2d(0.5..epochs as f64 + 0.5, floor..101.0)?;
+        .build_cartesian_2d(0.5..epochs as f64 + 0.5, (panel.range)(lowest, highest))?;
     let whole = |epoch: &f64| match epoch.fract() == 0.0 {
         true => format!("{epoch:.0}"),
         false => String::new(),
@@ -122,20 +145,18 @@ fn draw_accuracies(area: &Area<'_>, accuracies: &[f64]) -> DrawResult {
     chart
         .configure_mesh()
         .x_desc("epoch")
-        .y_desc("accuracy (%)")
+        .y_desc(panel.axis)
         .x_labels(epochs.min(10) + 1)
         .y_labels(6)
         .x_label_formatter(&whole)
-        .y_label_formatter(&|accuracy| format!("{accuracy:.0}"))
+        .y_label_formatter(&|value| format!("{value:.0}"))
         .label_style((FONT, 14))
         .axis_desc_style((FONT, 15))
         .light_line_style(TRANSPARENT)
         .draw()?;
     let points = || {
-        accuracies
-            .iter()
-            .enumerate()
-            .map(|(i, value)| ((i + 1) as f64, *value))
+        let numbered = values.iter().enumerate();
+        numbered.map(|(i, value)| ((i + 1) as f64, *value))
     };
     chart.draw_series(LineSeries::new(points(), STRONG.stroke_width(2)))?;
     chart.draw_series(points().map(|point| Circle::new(point, 4, STRONG.filled())))?;
@@ -166,10 +187,8 @@ mod tests {
         };
         let epoch = |i: usize| EpochRecord {
             epoch: i + 1,
-            train_loss: 0.5,
-            train_accuracy: 0.5,
-            dev_loss: 0.5,
-            dev_accuracy: 0.6 + 0.05 * i as f64,
+            train: [("loss", 0.5), ("accuracy", 0.5)].into(),
+            dev: [("loss", 0.5), ("accuracy", 0.6 + 0.05 * i as f64)].into(),
             seconds: 1.0,
             examples_per_second: 1.0,
         };
@@ -230,6 +249,17 @@ mod tests {
             (2, 3)
         );
         assert_eq!(colored("circle", "#195AA0"), 3);
+    }
+
+    #[test]
+    fn a_language_model_has_its_perplexity() {
+        let mut history = history(50, 3);
+        for epoch in &mut history.epochs {
+            epoch.dev = [("loss", 3.0), ("perplexity", 20.0)].into();
+        }
+        let svg = drawn(&history);
+        assert_well_formed(&svg);
+        assert!(svg.contains("Development perplexity") && !svg.contains("accuracy"));
     }
 
     #[test]

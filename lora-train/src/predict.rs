@@ -2,12 +2,12 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use lora_models::Tokenizer;
-use lora_models::bert::SequenceClassification;
+use lora_models::{SequenceClassifier, TextConfig, Tokenizer};
 use serde::Serialize;
 
-use crate::TrainError;
 use crate::data::{ClassificationBatcher, TokenizedDataset, Tokens, encode_checked};
+use crate::metric::weighted_f1;
+use crate::{Task, TrainError};
 
 /// What a model says about one text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,15 +29,15 @@ pub struct Prediction {
 /// [`TrainError::Regression`] for a model with one label; [`TrainError::MaxLen`],
 /// [`TrainError::TokenizerMismatch`], [`TrainError::Tokenizer`] as for a data set;
 /// [`TrainError::Device`].
-pub fn predict<S: AsRef<str>>(
-    model: &SequenceClassification,
+pub fn predict<M: SequenceClassifier, S: AsRef<str>>(
+    model: &M,
     tokenizer: &Tokenizer,
     texts: &[S],
     max_len: usize,
     batch_size: usize,
 ) -> Result<Vec<Prediction>, TrainError> {
     let config = model.config();
-    if config.num_labels() < 2 {
+    if config.id2label().len() < 2 {
         return Err(TrainError::Regression);
     }
     let texts: Vec<_> = texts.iter().map(|text| (text.as_ref(), None)).collect();
@@ -45,7 +45,7 @@ pub fn predict<S: AsRef<str>>(
     let rows: Vec<&Tokens> = encoded.iter().collect();
     let prediction = |logits: Vec<f32>| {
         let class = best(&logits);
-        let label = config.id2label.get(&class).cloned();
+        let label = config.id2label().get(&class).cloned();
         Prediction {
             class,
             label: label.unwrap_or_else(|| format!("LABEL_{class}")),
@@ -63,6 +63,8 @@ pub fn predict<S: AsRef<str>>(
 pub struct Evaluation {
     /// The fraction of the examples that is classified right.
     pub accuracy: f64,
+    /// The mean of the classes' F1, each weighted by its number of examples.
+    pub f1_weighted: f64,
     /// The mean cross-entropy.
     pub loss: f64,
     /// The number of examples.
@@ -71,15 +73,13 @@ pub struct Evaluation {
 
 impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            accuracy,
-            loss,
-            count,
-        } = self;
         write!(
             f,
-            "accuracy {:.2} %, loss {loss:.4} on {count} examples",
-            100.0 * accuracy
+            "accuracy {:.2} %, F1 {:.2} %, loss {:.4} on {} examples",
+            100.0 * self.accuracy,
+            100.0 * self.f1_weighted,
+            self.loss,
+            self.count
         )
     }
 }
@@ -92,30 +92,41 @@ impl std::fmt::Display for Evaluation {
 /// # Errors
 ///
 /// [`TrainError::Device`].
-pub fn evaluate(
-    model: &SequenceClassification,
+pub fn evaluate<T: Task>(
+    model: &T,
+    data: &TokenizedDataset<T::Example>,
+    batch_size: usize,
+) -> Result<T::Evaluation, TrainError> {
+    model.evaluate(data, batch_size)
+}
+
+pub(crate) fn evaluate_classifier<M: SequenceClassifier>(
+    model: &M,
     data: &TokenizedDataset,
     batch_size: usize,
 ) -> Result<Evaluation, TrainError> {
     let examples = data.examples();
     let rows: Vec<&Tokens> = examples.iter().map(|example| &example.tokens).collect();
     let logits = all_logits(model, &rows, batch_size)?;
-    let (mut right, mut total) = (0, 0.0);
+    let mut total = 0.0;
+    let mut pairs = Vec::with_capacity(examples.len());
     for (example, logits) in examples.iter().zip(&logits) {
-        right += usize::from(best(logits) == example.class);
+        pairs.push((best(logits), example.class));
         total += loss(logits, example.class);
     }
     let count = examples.len();
+    let right = pairs.iter().filter(|(said, right)| said == right).count();
     Ok(Evaluation {
         accuracy: right as f64 / count as f64,
+        f1_weighted: weighted_f1(&pairs),
         loss: total / count as f64,
         count,
     })
 }
 
 /// The logits of each row, in order.
-fn all_logits(
-    model: &SequenceClassification,
+fn all_logits<M: SequenceClassifier>(
+    model: &M,
     rows: &[&Tokens],
     batch_size: usize,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
@@ -128,7 +139,7 @@ fn all_logits(
     let mut logits = vec![Vec::new(); rows.len()];
     for chunk in order.chunks(batch_size.max(1)) {
         let chosen: Vec<_> = chunk.iter().map(|&index| rows[index]).collect();
-        let output = model.forward(batcher.input(&chosen, &device));
+        let output = model.logits(batcher.input(&chosen, &device));
         let [_, classes] = output.dims();
         let values = output
             .try_into_vec_as::<f32>()
@@ -168,6 +179,7 @@ mod tests {
     use super::*;
     use crate::testing::{example, tiny_config, tokenizer};
     use lora_core::default_device;
+    use lora_models::bert::SequenceClassification;
 
     fn model() -> SequenceClassification {
         SequenceClassification::new(&tiny_config(), &default_device())

@@ -12,7 +12,7 @@ use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use burn::train::renderer::{MetricState, MetricsRenderer, MetricsRendererTraining};
 use burn::train::{Interrupter, LearnerSummary};
 
-use crate::history::{EpochRecord, History, StepRecord};
+use crate::history::{EpochRecord, History, Measures, StepRecord};
 
 /// What is shown while training.
 pub(crate) enum View {
@@ -90,10 +90,15 @@ impl Recorder {
                     step.learning_rate = value;
                 }
             }
-            ("Loss", true, true) => self.current.train_loss = value,
-            ("Accuracy", true, true) => self.current.train_accuracy = value / 100.0,
-            ("Loss", false, true) => self.current.dev_loss = value,
-            ("Accuracy", false, true) => self.current.dev_accuracy = value / 100.0,
+            ("Learning Rate", ..) => {}
+            (_, _, true) => {
+                let (key, value) = key_and_value(name, value);
+                let measures = match train {
+                    true => &mut self.current.train,
+                    false => &mut self.current.dev,
+                };
+                measures.0.insert(key, value);
+            }
             _ => {}
         }
     }
@@ -109,12 +114,19 @@ impl Recorder {
 fn blank() -> EpochRecord {
     EpochRecord {
         epoch: 0,
-        train_loss: f64::NAN,
-        train_accuracy: f64::NAN,
-        dev_loss: f64::NAN,
-        dev_accuracy: f64::NAN,
+        train: Measures::default(),
+        dev: Measures::default(),
         seconds: 0.0,
         examples_per_second: 0.0,
+    }
+}
+
+/// A metric as the history has it: in small letters, and a fraction instead of a percentage.
+fn key_and_value(name: &str, value: f64) -> (String, f64) {
+    match name {
+        "F1 (weighted)" => ("f1_weighted".to_string(), value / 100.0),
+        "Accuracy" => ("accuracy".to_string(), value / 100.0),
+        _ => (name.to_lowercase().replace(' ', "_"), value),
     }
 }
 

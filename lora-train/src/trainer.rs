@@ -5,24 +5,21 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::data::dataloader::DataLoaderBuilder;
-use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::checkpoint::{
     ComposedCheckpointingStrategy, KeepLastNCheckpoints, MetricCheckpointingStrategy,
 };
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::metric::store::{Aggregate, Direction, Split};
-use burn::train::metric::{AccuracyMetric, LearningRateMetric, LossMetric};
+use burn::train::metric::{LearningRateMetric, LossMetric};
 use burn::train::{Interrupter, Learner, SupervisedTraining, renderer::default_renderer};
 use lora_core::state::initialize;
-use lora_models::bert::SequenceClassification;
 
-use crate::classification::ClassificationTask;
-use crate::data::{ClassificationBatcher, TokenizedDataset};
+use crate::data::TokenizedDataset;
 use crate::history::History;
-use crate::predict::{Evaluation, device_of, evaluate};
+use crate::predict::device_of;
 use crate::recorder::{Recorder, View};
-use crate::{LoraFa, TrainError, TrainingConfig};
+use crate::{LoraFa, Task, TrainError, Trainee, TrainingConfig};
 
 /// The name of the folder of checkpoints in a run's folder.
 pub const CHECKPOINT_FOLDER: &str = "checkpoint";
@@ -54,13 +51,13 @@ impl Progress {
 
 /// What a training run leaves.
 #[derive(Debug)]
-pub struct Trained {
+pub struct Trained<T: Task> {
     /// The model after the last step, in validation mode.
-    pub model: SequenceClassification,
+    pub model: T,
     /// Every step and epoch.
     pub history: History,
     /// How the model does on the development examples.
-    pub evaluation: Evaluation,
+    pub evaluation: T::Evaluation,
     /// The time the run took, evaluation included.
     pub seconds: f64,
     /// Whether it was stopped before its last epoch, which the dashboard offers.
@@ -79,21 +76,19 @@ pub struct Trained {
 /// # Errors
 ///
 /// [`TrainError::Setting`], also if the model has no adapter that `loraplus_lr_ratio` or `lora_fa`
-/// can train; [`TrainError::Regression`] for a model with one label;
-/// [`TrainError::Empty`]; [`TrainError::Diverged`] as soon as the loss is not finite;
+/// can train; what [`Task::check`] gives, such as [`TrainError::Regression`] for a model with one
+/// label; [`TrainError::Diverged`] as soon as the loss is not finite;
 /// [`TrainError::Training`] if the device or a checkpoint fails; [`TrainError::Io`].
-pub fn train(
-    model: SequenceClassification,
+pub fn train<T: Task>(
+    model: T,
     config: &TrainingConfig,
-    train_data: &TokenizedDataset,
-    dev_data: &TokenizedDataset,
+    train_data: &TokenizedDataset<T::Example>,
+    dev_data: &TokenizedDataset<T::Example>,
     folder: Option<&Path>,
     progress: Progress,
-) -> Result<Trained, TrainError> {
+) -> Result<Trained<T>, TrainError> {
     config.validate()?;
-    if model.config().num_labels() < 2 {
-        return Err(TrainError::Regression);
-    }
+    model.check(config.batch_size)?;
     let start = Instant::now();
     let device = device_of(&model);
     device.seed(config.seed);
@@ -107,20 +102,16 @@ pub fn train(
     let interrupter = Interrupter::new();
     let (recorder, history) = Recorder::new(progress.view(&interrupter), interrupter.clone());
     let steps = config.steps(train_data.examples().len());
-    let training = supervised(
-        model.config(),
-        config,
-        train_data,
-        dev_data,
-        &device,
-        folder,
-    )?
-    .with_interrupter(interrupter)
-    .renderer(Box::new(recorder));
+    let training = supervised(&model, config, train_data, dev_data, &device, folder)?
+        .with_interrupter(interrupter)
+        .renderer(Box::new(recorder));
     let optimizer = config.optimizer(&model)?;
     let scheduler = config.scheduler(&model, steps)?;
-    let learner = Learner::new(ClassificationTask(model), optimizer, scheduler);
-    let result = training.launch(learner);
+    let trainee = Trainee {
+        model,
+        label_smoothing: config.label_smoothing,
+    };
+    let result = training.launch(Learner::new(trainee, optimizer, scheduler));
     // Gives the terminal back.
     drop(result.renderer);
 
@@ -131,8 +122,8 @@ pub fn train(
     if let Some(error) = result.error {
         return Err(TrainError::Training(error));
     }
-    let ClassificationTask(model) = result.model;
-    let evaluation = evaluate(&model, dev_data, config.batch_size)?;
+    let model = result.model.model;
+    let evaluation = model.evaluate(dev_data, config.batch_size)?;
     let interrupted = history.epochs.len() < config.epochs;
     Ok(Trained {
         model,
@@ -144,24 +135,23 @@ pub fn train(
 }
 
 /// Burn's training loop with its data, metrics and checkpoints.
-fn supervised(
-    model: &lora_models::bert::BertConfig,
+fn supervised<T: Task>(
+    model: &T,
     config: &TrainingConfig,
-    train_data: &TokenizedDataset,
-    dev_data: &TokenizedDataset,
+    train_data: &TokenizedDataset<T::Example>,
+    dev_data: &TokenizedDataset<T::Example>,
     device: &Device,
     folder: Option<&Path>,
-) -> Result<SupervisedTraining<ClassificationTask>, TrainError> {
+) -> Result<SupervisedTraining<Trainee<T>>, TrainError> {
     let loader = || {
-        DataLoaderBuilder::new(ClassificationBatcher::new(model))
+        DataLoaderBuilder::new(model.batcher())
             .batch_size(config.batch_size)
             .set_device(device.clone())
     };
     let train_loader = loader().shuffle(config.seed).build(train_data.clone());
     let dev_loader = loader().build(dev_data.clone());
     let directory = folder.unwrap_or(Path::new("."));
-    let training = SupervisedTraining::new(directory, train_loader, dev_loader)
-        .metrics((AccuracyMetric::new(), LossMetric::new()))
+    let training = T::metrics(SupervisedTraining::new(directory, train_loader, dev_loader))
         .metric_train_numeric(LearningRateMetric::new())
         // The history has it all; Burn's own logger would fill the folder with a file for each
         // metric and epoch.
@@ -215,6 +205,7 @@ mod tests {
     use super::*;
     use crate::testing::{example, tiny_config, tokenizer};
     use lora_core::default_device;
+    use lora_models::bert::SequenceClassification;
 
     #[test]
     fn only_checkpoints_are_removed() {

@@ -86,7 +86,7 @@ fn config() -> TrainingConfig {
         .with_max_len(16)
 }
 
-fn run(method: &Method, folder: Option<&Path>) -> Trained {
+fn run(method: &Method, folder: Option<&Path>) -> Trained<SequenceClassification> {
     train(
         model(method),
         &config(),
@@ -130,7 +130,7 @@ fn every_method_learns_and_freezes_the_rest() {
             .history
             .epochs
             .iter()
-            .map(|epoch| epoch.train_loss)
+            .map(|epoch| epoch.train.loss())
             .collect();
         assert!(
             losses[EPOCHS - 1] < left * losses[0],
@@ -184,11 +184,11 @@ fn the_history_is_complete() {
             .map(|(i, s)| s.loss * if i == 5 { 4.0 } else { 8.0 })
             .sum()
     };
-    assert!((first.train_loss - weighted(0..6) / 44.0).abs() < 1e-6);
+    assert!((first.train.loss() - weighted(0..6) / 44.0).abs() < 1e-6);
     // The last epoch's development numbers are those of the final model.
     let last = history.epochs.last().unwrap();
-    assert!((last.dev_loss - trained.evaluation.loss).abs() < 1e-5);
-    assert!((last.dev_accuracy - trained.evaluation.accuracy).abs() < 1e-9);
+    assert!((last.dev.loss() - trained.evaluation.loss).abs() < 1e-5);
+    assert!((last.dev.get("accuracy") - trained.evaluation.accuracy).abs() < 1e-9);
     assert_eq!(
         trained.evaluation,
         evaluate(&trained.model, &data(), 8).unwrap()
@@ -271,7 +271,7 @@ fn the_last_and_the_best_checkpoint_are_kept() {
     let epochs = &trained.history.epochs;
     let best = epochs
         .iter()
-        .min_by(|a, b| a.dev_loss.total_cmp(&b.dev_loss))
+        .min_by(|a, b| a.dev.loss().total_cmp(&b.dev.loss()))
         .unwrap()
         .epoch;
     assert!(

@@ -38,12 +38,27 @@ pub(crate) fn aside() -> bool {
     ASIDE.get()
 }
 
+/// `$body` for each number of dimensions `$D` that a parameter with an attachment can have in Burn.
+macro_rules! each_rank {
+    ($D:ident => $body:block) => {
+        each_rank!(@ $D $body 1 2 3 4 5 6 7 8)
+    };
+    (@ $D:ident $body:block $($rank:literal)*) => {
+        $({
+            const $D: usize = $rank;
+            $body
+        })*
+    };
+}
+
 /// What is attached to a module's parameters, by their paths.
 #[derive(Default)]
 pub(crate) struct Attachments {
     found: BTreeMap<String, Box<dyn Any>>,
     /// The base's parameters.
     bases: BTreeSet<String>,
+    /// The numbers of dimensions that they have.
+    ranks: BTreeSet<usize>,
     /// Those that carry another crate's reparameterization.
     foreign: Vec<String>,
 }
@@ -55,27 +70,16 @@ impl Attachments {
         all.filter_map(|(path, any)| Some((path.as_str(), any.downcast_ref()?)))
     }
 
-    /// The parameters that have copies, each with the first adapter that has one.
-    pub(crate) fn saved_names(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        fn first<const D: usize>(attachments: &Attachments) -> Vec<(&str, Option<&str>)> {
-            let all = attachments.saved::<D>();
-            all.map(|(path, copies)| (path, copies.names().next()))
-                .collect()
-        }
-        [
-            first::<1>(self),
-            first::<2>(self),
-            first::<3>(self),
-            first::<4>(self),
-        ]
-        .into_iter()
-        .flatten()
-    }
-
-    /// The copies of parameters that have `D` dimensions.
-    pub(crate) fn saved<const D: usize>(&self) -> impl Iterator<Item = (&str, &SavedCopies<D>)> {
-        let all = self.found.iter();
-        all.filter_map(|(path, any)| Some((path.as_str(), any.downcast_ref()?)))
+    /// The parameters that adapters have copies of, in the order of their paths.
+    pub(crate) fn saved(&self) -> impl Iterator<Item = Saved<'_>> {
+        self.found.iter().filter_map(|(path, any)| {
+            each_rank!(D => {
+                if let Some(copies) = any.downcast_ref::<SavedCopies<D>>() {
+                    return Some(Saved::new(path, copies));
+                }
+            });
+            None
+        })
     }
 
     /// Fails if there is another crate's reparameterization, which cannot be taken off unchanged.
@@ -98,6 +102,28 @@ impl Attachments {
         }
         let any = self.found.remove(path)?;
         any.downcast().ok().map(|attachment| *attachment)
+    }
+}
+
+/// Whose copies there are of one parameter, however many dimensions it has.
+pub(crate) struct Saved<'a> {
+    /// The parameter's path.
+    pub(crate) path: &'a str,
+    /// The adapters that have a copy, in the order they were added.
+    pub(crate) owners: Vec<&'a str>,
+    /// The one whose copy is chosen, be the copies enabled or not.
+    pub(crate) active: Option<&'a str>,
+    pub(crate) enabled: bool,
+}
+
+impl<'a> Saved<'a> {
+    fn new<const D: usize>(path: &'a str, copies: &'a SavedCopies<D>) -> Self {
+        Self {
+            path,
+            owners: copies.names().collect(),
+            active: copies.names().find(|name| copies.is_active(name)),
+            enabled: copies.is_enabled(),
+        }
     }
 }
 
@@ -134,6 +160,7 @@ pub(crate) fn collect<M: Module>(module: &M) -> Attachments {
         fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
             if !self.location.is_attached() {
                 self.attachments.bases.insert(self.location.path());
+                self.attachments.ranks.insert(D);
             }
         }
     }
@@ -181,14 +208,19 @@ pub(crate) fn edit<M: Module>(module: M, editor: &mut impl Edit) -> Result<M, Lo
         true => module,
         false => bare(module),
     };
-    let module = module.apply_reparameterization(AttachLora {
+    let mut module = module.apply_reparameterization(AttachLora {
         editor,
         attachments: &mut attachments,
     });
-    let module = attach_saved::<M, 1>(module, editor, &mut attachments);
-    let module = attach_saved::<M, 2>(module, editor, &mut attachments);
-    let module = attach_saved::<M, 3>(module, editor, &mut attachments);
-    Ok(attach_saved::<M, 4>(module, editor, &mut attachments))
+    each_rank!(D => {
+        if attachments.ranks.contains(&D) {
+            module = module.apply_reparameterization(AttachSaved::<_, D> {
+                editor,
+                attachments: &mut attachments,
+            });
+        }
+    });
+    Ok(module)
 }
 
 /// `module` without what is attached to its parameters, and the parameters as they are.
@@ -236,17 +268,6 @@ impl<E: Edit> Reparameterizer for AttachLora<'_, E> {
 struct AttachSaved<'a, E, const N: usize> {
     editor: &'a mut E,
     attachments: &'a mut Attachments,
-}
-
-fn attach_saved<M: Module, const N: usize>(
-    module: M,
-    editor: &mut impl Edit,
-    attachments: &mut Attachments,
-) -> M {
-    module.apply_reparameterization(AttachSaved::<_, N> {
-        editor,
-        attachments,
-    })
 }
 
 impl<E: Edit, const N: usize> Reparameterizer for AttachSaved<'_, E, N> {
@@ -305,16 +326,10 @@ mod tests {
         let model = config.inject(block()).unwrap();
         let before = crate::state::parameters(&model);
         let ids = |model: &Block| {
-            let copies = collect(model);
-            let copy = copies
-                .saved::<1>()
-                .next()
-                .unwrap()
-                .1
-                .get("default")
-                .unwrap()
-                .id;
-            let adapter = copies.lora().next().unwrap().1.get("default").unwrap().a.id;
+            let copies = model.norm.gamma.reparameterization::<SavedCopies<1>>();
+            let copy = copies.unwrap().get("default").unwrap().id;
+            let found = collect(model);
+            let adapter = found.lora().next().unwrap().1.get("default").unwrap().a.id;
             (model.dense.weight.id, model.norm.gamma.id, copy, adapter)
         };
         let edited = edit(model.clone(), &mut Nothing).unwrap();

@@ -1,21 +1,16 @@
 //! Mixed batches: each row of a batch goes through the adapter that it names.
 
+mod for_rows;
 mod part;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use burn::module::{Module, Param};
+use burn::tensor::kind::Basic;
 use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor};
+
+pub(super) use for_rows::for_rows;
 use part::Part;
 
-use super::attachments::{Attachments, Edit, collect, edit};
-use super::module::{require, require_any};
 use super::{LoraAdapter, LoraAdapters};
-use crate::LoraError;
-use crate::modules_to_save::SavedCopies;
-use crate::state::{Role, parameters};
 
 /// What a row of a mixed batch names to go through no adapter, as in PEFT.
 pub const BASE_ADAPTER: &str = "__base__";
@@ -85,14 +80,31 @@ impl MixedBatch {
         }
     }
 
+    /// Whether every row names the same one of the adapters that `has` holds of, or every row none
+    /// of them.
+    pub(crate) fn agrees(&self, has: impl Fn(&str) -> bool) -> bool {
+        let mut owners = self.groups.iter().filter(|group| has(&group.adapter));
+        match (owners.next(), owners.next()) {
+            (None, _) => true,
+            (Some(group), None) => group.rows.len() == self.rows,
+            (Some(_), Some(_)) => false,
+        }
+    }
+
     /// # Panics
     ///
     /// Panics if the rows name different adapters, so that no one weight is right for all.
     pub(crate) fn require_only(&self) {
+        self.require_one_value(self.only().is_some(), "go through different adapters of it");
+    }
+
+    /// # Panics
+    ///
+    /// Panics if there is no one value of a parameter for all rows, because their adapters `differ`.
+    pub(crate) fn require_one_value(&self, is_one: bool, differ: &str) {
         assert!(
-            self.only().is_some(),
-            "a weight was read as a whole, but the rows of the batch (`for_rows`) go through \
-             different adapters of it: {}",
+            is_one,
+            "a parameter was read as a whole, but the rows of the batch (`for_rows`) {differ}: {}",
             self.adapters().collect::<Vec<_>>().join(", ")
         );
     }
@@ -145,122 +157,74 @@ impl MixedBatch {
         output: Tensor<2>,
         f: impl Fn(&LoraAdapter, &Part, Tensor<2>) -> Tensor<2>,
     ) -> Tensor<2> {
-        let vectors = output.dims()[0];
+        let per_row = self.vectors_per_row(output.dims()[0]);
+        let device = output.device();
+        let groups = self.groups.iter();
+        let groups = groups.filter_map(|group| Some((adapters.get(&group.adapter)?, group)));
+        groups.fold(output, |output, (adapter, group)| {
+            let part = Part::new(&group.rows, self.rows, per_row, &device);
+            let adapted = f(adapter, &part, part.take(output.clone()));
+            part.put(output, adapted)
+        })
+    }
+
+    /// The output of a layer of which some adapters have a copy, those that `has` holds of: `layer`
+    /// is called once for each that is named, and once with `None` for all other rows together, and
+    /// sees the input of no other rows.
+    ///
+    /// # Shapes
+    ///
+    /// - `input`: `[rows · n, width]`
+    /// - output: `[rows · n, d_out]`, as `layer`'s of its part of the rows
+    pub(crate) fn through_copies<K: Basic>(
+        &self,
+        input: Tensor<2, K>,
+        has: impl Fn(&str) -> bool,
+        layer: impl Fn(Option<&str>, Tensor<2, K>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let vectors = input.dims()[0];
+        let per_row = self.vectors_per_row(vectors);
+        let owners = self.groups.iter().filter(|group| has(&group.adapter));
+        let mut parts: Vec<(Option<&str>, Vec<usize>)> = owners
+            .map(|group| (Some(group.adapter.as_str()), group.rows.clone()))
+            .collect();
+        let mut is_owned = vec![false; self.rows];
+        for row in parts.iter().flat_map(|(_, rows)| rows) {
+            is_owned[*row] = true;
+        }
+        let others: Vec<usize> = (0..self.rows).filter(|row| !is_owned[*row]).collect();
+        if !others.is_empty() {
+            parts.push((None, others));
+        }
+        let outputs = parts.iter().map(|(adapter, rows)| {
+            let part = Part::new(rows, self.rows, per_row, &input.device());
+            layer(*adapter, part.take(input.clone()))
+        });
+        let all = Tensor::cat(outputs.collect(), 0);
+        // The outputs lie part after part: each row is fetched from its place there.
+        let mut places = vec![0i64; self.rows];
+        let rows = parts.iter().flat_map(|(_, rows)| rows);
+        rows.zip(0..).for_each(|(row, place)| places[*row] = place);
+        let places = Tensor::<1, Int>::from_data(&places[..], &all.device());
+        let width = all.dims()[1];
+        all.reshape([self.rows, per_row * width])
+            .select(0, places)
+            .reshape([vectors, width])
+    }
+
+    /// How many of a layer's `vectors` each row of the batch has.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that is no whole number.
+    fn vectors_per_row(&self, vectors: usize) -> usize {
         assert!(
             vectors.is_multiple_of(self.rows),
             "`for_rows` named the adapters of {} rows, but the input of a layer has {vectors} \
              vectors, which is no multiple of that: its leading axis has to be the batch",
             self.rows
         );
-        let device = output.device();
-        let groups = self.groups.iter();
-        let groups = groups.filter_map(|group| Some((adapters.get(&group.adapter)?, group)));
-        groups.fold(output, |output, (adapter, group)| {
-            let part = Part::new(&group.rows, self.rows, vectors / self.rows, &device);
-            let adapted = f(adapter, &part, part.take(output.clone()));
-            part.put(output, adapted)
-        })
-    }
-}
-
-/// [`LoraModule::for_rows`](crate::LoraModule::for_rows).
-pub(crate) fn for_rows<M: Module>(module: &M, names: &[&str]) -> Result<M, LoraError> {
-    if names.is_empty() {
-        return Err(LoraError::NoRows);
-    }
-    require_any(module)?;
-    let batch = MixedBatch::new(names);
-    require(module, &batch.adapters().collect::<Vec<_>>())?;
-    let attachments = collect(module);
-    for (_, adapters) in attachments.lora() {
-        if let Some(merged) = adapters.merged().first() {
-            return Err(LoraError::AdapterMerged {
-                adapter: merged.clone(),
-            });
-        }
-        if !adapters.is_enabled() {
-            return Err(LoraError::AdaptersDisabled);
-        }
-    }
-    if batch.only().is_none() {
-        require_factored(module, &attachments, &batch)?;
-        require_one_value(attachments.saved::<1>(), names)?;
-        require_one_value(attachments.saved::<2>(), names)?;
-        require_one_value(attachments.saved::<3>(), names)?;
-        require_one_value(attachments.saved::<4>(), names)?;
-    }
-    edit(module.clone(), &mut SetBatch(Arc::new(batch)))
-}
-
-/// Fails if an adapter that is named sits in a module that only sees its composed weight.
-fn require_factored<M: Module>(
-    module: &M,
-    attachments: &Attachments,
-    batch: &MixedBatch,
-) -> Result<(), LoraError> {
-    let bases = parameters(module).into_iter();
-    let bases: BTreeMap<String, _> = bases
-        .filter(|p| p.role == Role::Base)
-        .map(|p| (p.path.clone(), p))
-        .collect();
-    for (path, adapters) in attachments.lora() {
-        let Some(base) = bases.get(path) else {
-            continue;
-        };
-        let factored = matches!(
-            base.owner.as_str(),
-            "LoraLinear" | "LoraConv1D" | "LoraEmbedding"
-        );
-        if !factored && adapters.names().any(|name| batch.names(name)) {
-            return Err(LoraError::MixedBatchUnsupported {
-                module: base.module().to_string(),
-                kind: base.owner.clone(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Fails if the rows would need different values of one parameter, of which a module has one.
-fn require_one_value<'a, const D: usize>(
-    all: impl Iterator<Item = (&'a str, &'a SavedCopies<D>)>,
-    names: &[&str],
-) -> Result<(), LoraError> {
-    for (path, copies) in all {
-        let of = |name: &str| copies.names().find(|owner| *owner == name);
-        if names.iter().any(|name| of(name) != of(names[0])) {
-            let owners = copies.names().filter(|owner| names.contains(owner));
-            return Err(LoraError::MixedBatchOfCopies {
-                parameter: path.to_string(),
-                adapters: owners.map(String::from).collect(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Gives everything that adapters are in the batch's choice.
-struct SetBatch(Arc<MixedBatch>);
-
-impl Edit for SetBatch {
-    fn lora(
-        &mut self,
-        _path: &str,
-        base: Param<Tensor<2>>,
-        adapters: Option<LoraAdapters>,
-    ) -> (Param<Tensor<2>>, Option<LoraAdapters>) {
-        let batch = Some(self.0.clone());
-        (base, adapters.map(|adapters| adapters.with_batch(batch)))
-    }
-
-    fn saved<const D: usize>(
-        &mut self,
-        _path: &str,
-        base: Param<Tensor<D>>,
-        copies: Option<SavedCopies<D>>,
-    ) -> (Param<Tensor<D>>, Option<SavedCopies<D>>) {
-        let batch = Some(self.0.clone());
-        (base, copies.map(|copies| copies.with_batch(batch)))
+        vectors / self.rows
     }
 }
 
@@ -269,6 +233,7 @@ mod tests {
     use super::*;
     use crate::LoraConfig;
     use std::cell::RefCell;
+    use std::sync::Arc;
 
     fn adapters(names: &[&str]) -> LoraAdapters {
         let device = crate::default_device();
@@ -300,5 +265,38 @@ mod tests {
         assert_eq!(calls(&names, &["c"], 5), [5]);
         assert!(calls(&["__base__"; 4], &["a"], 2).is_empty());
         assert_eq!(calls(&["a"; 9], &["a"], 1), [9]);
+    }
+
+    #[test]
+    fn there_is_one_call_for_each_copy_and_one_for_all_other_rows() {
+        let device = crate::default_device();
+        let names = ["b", "a", "__base__", "b", "c", "a", "b"];
+        let calls = |owners: &[&str]| {
+            let calls = RefCell::new(Vec::new());
+            let input = Tensor::<1, Int>::arange(0..14, &device).reshape([14, 1]);
+            let has = |name: &str| owners.contains(&name);
+            let output = MixedBatch::new(&names).through_copies(input, has, |adapter, part| {
+                let count = part.dims()[0];
+                calls.borrow_mut().push((adapter.map(String::from), count));
+                part.float()
+            });
+            // Every vector came back to its own row.
+            let output: Vec<f32> = output.into_data().iter().collect();
+            assert!(output.iter().enumerate().all(|(i, v)| *v == i as f32));
+            calls.into_inner()
+        };
+        let call = |name: &str, count| (Some(name.to_string()), count);
+        assert_eq!(calls(&["a"]), [call("a", 4), (None, 10)]);
+        assert_eq!(
+            calls(&["a", "b", "d"]),
+            [call("b", 6), call("a", 4), (None, 4)]
+        );
+        assert_eq!(calls(&[]), [(None, 14)]);
+        let batch = MixedBatch::new(&["a", "b", "a"]);
+        for (owners, agrees) in [(&["c"][..], true), (&["a"], false), (&["a", "b"], false)] {
+            assert_eq!(batch.agrees(|name| owners.contains(&name)), agrees);
+        }
+        assert!(MixedBatch::new(&["a", "a"]).agrees(|name| name == "a"));
+        assert!(!MixedBatch::new(&["a", "__base__"]).agrees(|name| name == "a"));
     }
 }

@@ -2,17 +2,16 @@
 
 use std::path::Path;
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::{Bool, FloatDType, Tensor};
 
-use super::LoraAdapters;
-use super::attachments::{Edit, collect, edit};
+use super::attachments::{Attachments, collect, edit};
 use super::mixed_batch;
+use super::update::{Reconfigure, Update};
 use crate::import::{BurnLora, Loralib};
 use crate::init::residual::{require_none, settle};
 use crate::init::{conversion, eva, same_start};
 use crate::merge::{Merge, Unmerge};
-use crate::modules_to_save::SavedCopies;
 use crate::{Combination, LoraConfig, LoraError, ModelStatus, adapter_file, weighted};
 
 /// Adapters of any Burn module: PEFT's calls on a model.
@@ -135,7 +134,9 @@ pub trait LoraModule: Module {
     /// [`LoraError::Dtype`], [`LoraError::Safetensors`], [`LoraError::Io`].
     fn load_adapter(self, name: &str, folder: impl AsRef<Path>) -> Result<Self, LoraError> {
         let config = LoraConfig::from_file(folder.as_ref())?;
-        let module = config.inject_leniently_as(self, name)?;
+        let module = config.inject_leniently_as(self, name, |plan, module| {
+            adapter_file::require_ranks(module, plan, folder.as_ref())
+        })?;
         adapter_file::load(module, name, &config, folder.as_ref())
     }
 
@@ -187,21 +188,15 @@ pub trait LoraModule: Module {
     ///
     /// # Errors
     ///
-    /// As [`load_adapter`](Self::load_adapter), and [`LoraError::NoAdapter`]; one of the two takes a
-    /// start out of the base that the other does not ([`LoraError::ConfigValue`]).
+    /// As [`load_adapter`](Self::load_adapter), and [`LoraError::NoAdapter`];
+    /// [`LoraError::AdapterMerged`]; [`LoraError::ConfigValue`] if the two differ in `lora_dropout`
+    /// or `bias`, which are not the weights' alone, or one takes a start out of the base that the
+    /// other does not.
     fn hotswap_adapter(self, name: &str, folder: impl AsRef<Path>) -> Result<Self, LoraError> {
-        require(&self, &[name])?;
+        let before = self.adapter_config(name)?;
         let config = LoraConfig::from_file(folder.as_ref())?;
-        let (before, after) = (self.adapter_config(name)?, &config);
-        if !same_start(&before, after) {
-            let (before, after) = (before.init_lora_weights, after.init_lora_weights);
-            return Err(LoraError::ConfigValue {
-                field: "init_lora_weights",
-                value: format!("{after} in the folder and {before} in adapter {name:?}"),
-                expected: "adapters that take the same start out of the base, or none: use \
-                           `delete_adapter` and `load_adapter`",
-            });
-        }
+        require_swappable(name, &before, &config)?;
+        require_unmerged(&self, name)?;
         let module = adapter_file::load(self, name, &config, folder.as_ref())?;
         edit(module, &mut Reconfigure::new(name, &config))
     }
@@ -401,11 +396,7 @@ pub trait LoraModule: Module {
     /// module (`modules_to_save`).
     fn set_active(self, names: &[&str]) -> Result<Self, LoraError> {
         require(&self, names)?;
-        let attachments = collect(&self);
-        one_copy_each(attachments.saved::<1>(), names)?;
-        one_copy_each(attachments.saved::<2>(), names)?;
-        one_copy_each(attachments.saved::<3>(), names)?;
-        one_copy_each(attachments.saved::<4>(), names)?;
+        one_copy_each(&collect(&self), names)?;
         settle(edit(self, &mut Update::SetActive(names))?, None)
     }
 
@@ -450,6 +441,13 @@ pub trait LoraModule: Module {
     /// an adapter from its own rows, if it is trained
     /// ([`set_adapter_require_grad`](Self::set_adapter_require_grad)).
     ///
+    /// Of a module that adapters train in full (`modules_to_save`) each row takes its own adapter's
+    /// copy, or the original, if it is a [`LoraLinear`](crate::LoraLinear) or
+    /// [`LoraEmbedding`](crate::LoraEmbedding), which see the rows before they read their
+    /// parameters. Any other module, a normalization say, asks each parameter for its value, and
+    /// there is one of it: there the rows have to agree. PEFT, too, mixes copies of linear layers
+    /// and embeddings (and convolutions), but only where every adapter named has one.
+    ///
     /// The leading axis of every adapted layer's input has to be the batch, alone or folded with
     /// axes behind it (`[batch · sequence, d_in]`): vectors in another order would go through other
     /// rows' adapters.
@@ -487,15 +485,14 @@ pub trait LoraModule: Module {
     ///
     /// Unless all rows name the same adapter, also: one of those named is in a module that only
     /// sees its composed weight, such as Burn's `Linear`
-    /// ([`LoraError::MixedBatchUnsupported`]); the rows would need different values of a parameter
-    /// that an adapter has its own copy of, `modules_to_save`
-    /// ([`LoraError::MixedBatchOfCopies`]). PEFT chooses between copies of linear layers and
-    /// embeddings by row; here a batch has one value of such a parameter.
+    /// ([`LoraError::MixedBatchUnsupported`]); the rows would need different values of such a
+    /// module's parameter, of which an adapter has its own copy (`modules_to_save`), or of one that
+    /// a tied module reads too ([`LoraError::MixedBatchOfCopies`]).
     ///
     /// # Panics
     ///
     /// The forward pass panics, as Burn's do on shapes that do not fit, if an adapted layer's input
-    /// has a number of vectors that is no multiple of the batch; and so does reading the weight of
+    /// has a number of vectors that is no multiple of the batch; and so does reading a parameter of
     /// a `LoraLinear` or `LoraEmbedding` as a whole (`weight.val()`) if rows differ in it.
     ///
     /// [`BASE_ADAPTER`]: crate::BASE_ADAPTER
@@ -505,7 +502,8 @@ pub trait LoraModule: Module {
     }
 
     /// Takes the adapter `name` off, and its copies of modules with it. What it took out of the
-    /// base is put back, bit for bit.
+    /// base is put back, bit for bit. If no other is active then, the first by name of those that
+    /// are left is, as in PEFT.
     ///
     /// # Errors
     ///
@@ -514,7 +512,12 @@ pub trait LoraModule: Module {
     fn delete_adapter(self, name: &str) -> Result<Self, LoraError> {
         require(&self, &[name])?;
         require_unmerged(&self, name)?;
-        edit(settle(self, Some(name))?, &mut Update::Delete(name))
+        let alone = self.active_adapters() == [name];
+        let module = edit(settle(self, Some(name))?, &mut Update::Delete(name))?;
+        match module.adapter_names().into_iter().min() {
+            Some(next) if alone => module.set_active(&[next.as_str()]),
+            _ => Ok(module),
+        }
     }
 
     /// Scales the adapter `name` by `factor` times what its configuration says: 0 switches its
@@ -648,107 +651,57 @@ fn require_unmerged<M: Module>(module: &M, name: &str) -> Result<(), LoraError> 
     }
 }
 
-fn one_copy_each<'a, const D: usize>(
-    copies: impl Iterator<Item = (&'a str, &'a SavedCopies<D>)>,
-    names: &[&str],
-) -> Result<(), LoraError> {
-    for (path, copies) in copies {
-        let owners: Vec<&str> = copies.names().filter(|name| names.contains(name)).collect();
-        if owners.len() > 1 {
-            return Err(LoraError::SavedByBoth {
-                parameter: path.to_string(),
-                adapters: owners.into_iter().map(String::from).collect(),
-            });
-        }
+/// Fails if an adapter with the configuration `after` cannot take the place of the adapter `name`.
+fn require_swappable(name: &str, before: &LoraConfig, after: &LoraConfig) -> Result<(), LoraError> {
+    let differing = |field, before: String, after: String, expected| {
+        Err(LoraError::ConfigValue {
+            field,
+            value: format!("{after} in the folder and {before} in adapter {name:?}"),
+            expected,
+        })
+    };
+    if !same_start(before, after) {
+        let (before, after) = (before.init_lora_weights, after.init_lora_weights);
+        return differing(
+            "init_lora_weights",
+            before.to_string(),
+            after.to_string(),
+            "adapters that take the same start out of the base, or none: use `delete_adapter` and \
+             `load_adapter`",
+        );
+    }
+    let expected = "the same in both: use `delete_adapter` and `load_adapter`";
+    if before.lora_dropout != after.lora_dropout {
+        let (before, after) = (before.lora_dropout, after.lora_dropout);
+        return differing(
+            "lora_dropout",
+            before.to_string(),
+            after.to_string(),
+            expected,
+        );
+    }
+    if before.bias != after.bias {
+        let (before, after) = (before.bias, after.bias);
+        return differing(
+            "bias",
+            format!("{before:?}"),
+            format!("{after:?}"),
+            expected,
+        );
     }
     Ok(())
 }
 
-/// Changes of state that need no numbers.
-enum Update<'a> {
-    SetActive(&'a [&'a str]),
-    SetEnabled(bool),
-    SetRequireGrad(&'a str, bool),
-    Delete(&'a str),
-}
-
-impl Edit for Update<'_> {
-    fn lora(
-        &mut self,
-        _path: &str,
-        base: Param<Tensor<2>>,
-        adapters: Option<LoraAdapters>,
-    ) -> (Param<Tensor<2>>, Option<LoraAdapters>) {
-        let adapters = adapters.map(|mut adapters| {
-            match self {
-                Self::SetActive(names) => adapters.activate(names),
-                Self::SetEnabled(enabled) => adapters.enable(*enabled),
-                Self::SetRequireGrad(name, require_grad) => {
-                    adapters.update(name, |adapter| adapter.set_require_grad(*require_grad));
-                }
-                Self::Delete(name) => adapters.remove(name),
-            }
-            adapters
-        });
-        (base, adapters.filter(|adapters| !adapters.is_empty()))
-    }
-
-    fn saved<const D: usize>(
-        &mut self,
-        _path: &str,
-        base: Param<Tensor<D>>,
-        copies: Option<SavedCopies<D>>,
-    ) -> (Param<Tensor<D>>, Option<SavedCopies<D>>) {
-        let copies = copies.map(|mut copies| {
-            match self {
-                Self::SetActive(names) => copies.activate(names),
-                Self::SetEnabled(enabled) => copies.enable(*enabled),
-                Self::SetRequireGrad(name, require_grad) => {
-                    copies.train_copy(name, *require_grad);
-                }
-                Self::Delete(name) => copies.remove(name),
-            }
-            copies
-        });
-        (base, copies.filter(|copies| !copies.is_empty()))
-    }
-}
-
-/// Gives an adapter the configuration's scaling, times a factor.
-struct Reconfigure<'a> {
-    name: &'a str,
-    config: &'a LoraConfig,
-    factor: f64,
-}
-
-impl<'a> Reconfigure<'a> {
-    fn new(name: &'a str, config: &'a LoraConfig) -> Self {
-        Self {
-            name,
-            config,
-            factor: 1.0,
+fn one_copy_each(attachments: &Attachments, names: &[&str]) -> Result<(), LoraError> {
+    for saved in attachments.saved() {
+        let owners = saved.owners.iter().filter(|name| names.contains(name));
+        let adapters: Vec<String> = owners.map(|name| name.to_string()).collect();
+        if adapters.len() > 1 {
+            return Err(LoraError::SavedByBoth {
+                parameter: saved.path.to_string(),
+                adapters,
+            });
         }
     }
-
-    fn scaled(mut self, factor: f64) -> Self {
-        self.factor = factor;
-        self
-    }
-}
-
-impl Edit for Reconfigure<'_> {
-    fn lora(
-        &mut self,
-        path: &str,
-        base: Param<Tensor<2>>,
-        mut adapters: Option<LoraAdapters>,
-    ) -> (Param<Tensor<2>>, Option<LoraAdapters>) {
-        let module = path.rsplit_once('.').map_or("", |(module, _)| module);
-        if let Some(adapters) = &mut adapters
-            && let Ok(scaling) = self.config.scaling_for(module)
-        {
-            adapters.reconfigure(self.name, self.config, scaling * self.factor);
-        }
-        (base, adapters)
-    }
+    Ok(())
 }

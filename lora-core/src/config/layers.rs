@@ -46,8 +46,10 @@ impl From<&str> for OneOrMany {
 }
 
 impl OneOrMany {
+    /// The names; an empty one is none, as in PEFT.
     fn names(&self) -> &[String] {
         match self {
+            Self::One(name) if name.is_empty() => &[],
             Self::One(name) => std::slice::from_ref(name),
             Self::Many(names) => names,
         }
@@ -160,6 +162,9 @@ mod tests {
         let config = LoraConfig::new().with_layers_to_transform(1);
         assert!(allows(&config, "model.layers.1.experts.0.up"));
         assert!(!allows(&config, "model.layers.0.experts.1.up"));
+        let empty = config.with_layers_pattern("");
+        assert!(empty.validate().is_ok() && allows(&empty, "model.layers.1.up"));
+        assert!(LoraConfig::new().with_layers_pattern("").validate().is_ok());
     }
 
     #[test]

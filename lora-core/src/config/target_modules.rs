@@ -104,6 +104,12 @@ impl Matcher {
     pub(crate) fn matches(&self, path: &str) -> bool {
         !self.matching(path).is_empty()
     }
+
+    /// Whether `path` is one of the names of a list, not only the end of one.
+    pub(crate) fn lists(&self, path: &str) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.regex.is_none() && entry.text == path)
+    }
 }
 
 /// The value of the first pattern that the end of `path` matches, as PEFT's `get_pattern_key`.
@@ -113,12 +119,16 @@ pub(crate) fn pattern_value<T: Copy>(
     field: &'static str,
 ) -> Result<Option<T>, LoraError> {
     for (pattern, value) in patterns {
-        let regex = regex(&format!(r"^(.*\.)?({pattern})$"), pattern, field)?;
-        if regex.is_match(path).unwrap_or(false) {
+        if end_of_path(pattern, field)?.is_match(path).unwrap_or(false) {
             return Ok(Some(*value));
         }
     }
     Ok(None)
+}
+
+/// What [`pattern_value`] compares a path with.
+pub(super) fn end_of_path(pattern: &str, field: &'static str) -> Result<Regex, LoraError> {
+    regex(&format!(r"^(.*\.)?({pattern})$"), pattern, field)
 }
 
 /// Compiles `regex`, made of the user's `pattern`.

@@ -50,12 +50,32 @@ impl PickleFile {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// Tensor `name` as 32-bit floats; `None` if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::Dtype`] if it is not a floating-point tensor, [`LoraError::Shape`] if it does
+    /// not have the `expected` shape, [`LoraError::Io`].
+    pub fn read(&self, name: &str, expected: &[usize]) -> Result<Option<TensorData>, LoraError> {
+        let Some(tensor) = self.tensors.get(name) else {
+            return Ok(None);
+        };
+        if tensor.shape() != expected {
+            return Err(LoraError::Shape {
+                path: self.path.clone(),
+                tensor: name.to_string(),
+                found: tensor.shape().to_vec(),
+                expected: expected.to_vec(),
+            });
+        }
+        self.read_floats(name).map(Some)
+    }
+
     /// Tensor `name` as 32-bit floats, whatever its shape.
     ///
     /// # Errors
     ///
-    /// [`LoraError::Keys`] if it is not there, [`LoraError::Dtype`] if it is not a floating-point
-    /// tensor, [`LoraError::Io`].
+    /// As [`read`](Self::read); [`LoraError::Keys`] if it is not there.
     pub fn read_floats(&self, name: &str) -> Result<TensorData, LoraError> {
         let tensor = self.tensors.get(name).ok_or_else(|| LoraError::Keys {
             path: self.path.clone(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Bias;
+use crate::inject::is_below;
 use crate::state::ParameterInfo;
 
 /// The outermost modules whose parameters are all in the file.
@@ -33,9 +34,4 @@ pub(super) fn saved_modules(
         };
     }
     saved.into_iter().collect()
-}
-
-fn is_below(path: &str, module: &str) -> bool {
-    let rest = path.strip_prefix(module);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

@@ -98,7 +98,11 @@ impl IncrementalPca {
         let whole: f64 = self.deviation.iter().sum();
         self.found = Some(Components {
             vectors: facing_up(v),
-            explained: s.iter().map(|s| s * s / whole).collect(),
+            // Inputs that are all alike have no variance, of which every component explains nothing.
+            explained: s
+                .iter()
+                .map(|s| if whole > 0.0 { s * s / whole } else { 0.0 })
+                .collect(),
             singular_values: s,
         });
         Some(())
@@ -179,5 +183,13 @@ mod tests {
         }
         let sum: f64 = parts.explained.iter().sum();
         assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+    }
+
+    #[test]
+    fn vectors_that_are_all_alike_have_components_that_explain_nothing() {
+        let mut alike = IncrementalPca::new(2);
+        let device = crate::default_device();
+        alike.add(Tensor::full([5, 4], 0.5, &device)).unwrap();
+        assert_eq!(alike.components().unwrap().explained, [0.0, 0.0]);
     }
 }

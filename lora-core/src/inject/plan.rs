@@ -5,8 +5,12 @@ use std::fmt;
 
 use burn::module::Module;
 
+use super::modules::{
+    adaptable, check_saved_names, expand, is_below, is_weight, module_paths, saved_modules,
+};
+use super::nearest::{few, nearest};
 use crate::adapters::attachments::Attachments;
-use crate::config::{LayerFilter, Matcher, ModulePattern, TargetModules};
+use crate::config::{LayerFilter, Matcher};
 use crate::init::{self, NewAdapter, WeightKind};
 use crate::state::{ParameterInfo, Role, parameters};
 use crate::tie::Ties;
@@ -69,7 +73,10 @@ impl InjectionPlan {
         let layers = LayerFilter::new(config)?;
         let is_skipped =
             |path: &str| excluded.as_ref().is_some_and(|e| e.matches(path)) || is_saved(path);
-        let is_allowed = |path: &str| layers.as_ref().is_none_or(|layers| layers.allows(path));
+        // PEFT's rule: a target whose whole path is listed is meant in whatever layer it is.
+        let is_allowed = |path: &str| {
+            matcher.lists(path) || layers.as_ref().is_none_or(|layers| layers.allows(path))
+        };
         let is_target = |path: &str| {
             !is_skipped(path) && !matcher.matching(path).is_empty() && is_allowed(path)
         };
@@ -185,7 +192,8 @@ impl InjectionPlan {
     /// one of the two.
     pub(super) fn require_compatible(&self, present: &Attachments) -> Result<(), LoraError> {
         let adapted = present.lora().map(|(path, all)| (path, all.names().next()));
-        let copied = present.saved_names();
+        let copied = present.saved();
+        let copied = copied.map(|saved| (saved.path, saved.owners.first().copied()));
         let clash = adapted
             .filter(|(path, _)| self.saves(path))
             .chain(copied.filter(|(path, _)| self.weights.contains_key(*path)))
@@ -219,7 +227,7 @@ impl InjectionPlan {
         self.trained_biases.contains(path)
     }
 
-    pub(super) fn new_adapter(&self, path: &str) -> Option<&NewAdapter> {
+    pub(crate) fn new_adapter(&self, path: &str) -> Option<&NewAdapter> {
         self.weights.get(path)
     }
 
@@ -248,152 +256,4 @@ fn summary(modules: &[String]) -> String {
         [one] => one.clone(),
         [first, .., last] => format!("{} modules, {first} … {last}", modules.len()),
     }
-}
-
-fn is_weight(parameter: &ParameterInfo) -> bool {
-    parameter.shape.len() == 2 && parameter.name.rsplit('.').next() == Some("weight")
-}
-
-fn is_below(path: &str, module: &str) -> bool {
-    path.strip_prefix(module)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// The paths of all modules that own parameters, directly or below them, in the module's order.
-fn module_paths(parameters: &[ParameterInfo]) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let mut paths = Vec::new();
-    for parameter in parameters {
-        let module = parameter.module();
-        let ends = module
-            .match_indices('.')
-            .map(|(i, _)| i)
-            .chain([module.len()]);
-        for path in ends
-            .map(|end| &module[..end])
-            .filter(|path| !path.is_empty())
-        {
-            if seen.insert(path) {
-                paths.push(path.to_string());
-            }
-        }
-    }
-    paths
-}
-
-/// The modules that `modules_to_save` means: PEFT's rule is that the path ends in the name.
-fn saved_modules(parameters: &[ParameterInfo], names: &[String]) -> Vec<String> {
-    let mut saved: Vec<String> = Vec::new();
-    for path in module_paths(parameters) {
-        let named = names.iter().any(|name| path.ends_with(name.as_str()));
-        if named && !saved.iter().any(|outer| is_below(&path, outer)) {
-            saved.push(path);
-        }
-    }
-    saved
-}
-
-/// A name in `modules_to_save` that means nothing is an error, unless PEFT would have added it for
-/// the task: it writes `classifier` and `score` for every sequence classification model.
-fn check_saved_names(
-    config: &LoraConfig,
-    saved: &[String],
-    ties: &Ties,
-    candidates: &[String],
-) -> Result<(), LoraError> {
-    let heads = config.task_type.map_or(&[][..], |task| task.head_names());
-    for name in config.modules_to_save.iter().flatten() {
-        let known = heads.contains(&name.as_str())
-            || saved.iter().any(|s| s.ends_with(name))
-            || ties.declared().any(|path| path.ends_with(name));
-        if !known {
-            return Err(LoraError::NothingMatched {
-                field: "modules_to_save",
-                pattern: name.clone(),
-                nearest: nearest(name, candidates),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Writes `all-linear` out as the list of linear modules. As in PEFT, the head stays out: the
-/// task's, and whatever is trained in full.
-fn expand(
-    targets: &TargetModules,
-    config: &LoraConfig,
-    parameters: &[ParameterInfo],
-    saved_names: &[String],
-) -> ModulePattern {
-    if !targets.is_all_linear() {
-        return targets.0.clone();
-    }
-    let heads = saved_modules(parameters, saved_names);
-    let linear = parameters
-        .iter()
-        .filter(|p| p.is_linear())
-        .map(|p| p.module().to_string());
-    let excluded = |path: &str| {
-        let matcher = config
-            .exclude_modules
-            .as_ref()
-            .and_then(|p| Matcher::new(p, "exclude_modules").ok());
-        matcher.is_some_and(|m| m.matches(path)) || heads.iter().any(|head| is_below(path, head))
-    };
-    ModulePattern::Names(linear.filter(|path| !excluded(path)).collect())
-}
-
-/// The weight of the module at `path`, if LoRA can adapt it.
-fn adaptable<'a>(
-    parameters: &'a [ParameterInfo],
-    path: &str,
-    config: &LoraConfig,
-) -> Result<&'a ParameterInfo, LoraError> {
-    let own = |p: &&ParameterInfo| p.module() == path;
-    let Some(weight) = parameters.iter().filter(own).find(|p| is_weight(p)) else {
-        let kind = parameters
-            .iter()
-            .find(own)
-            .map_or("module of modules", |p| p.owner.as_str());
-        return Err(LoraError::UnsupportedTarget {
-            module: path.to_string(),
-            kind: kind.to_string(),
-        });
-    };
-    // An adapted embedding has no dropout in PEFT either.
-    let has_dropout =
-        matches!(weight.owner.as_str(), "LoraLinear" | "LoraConv1D") || weight.is_embedding();
-    if config.lora_dropout > 0.0 && !has_dropout {
-        return Err(LoraError::DropoutUnsupported {
-            dropout: config.lora_dropout,
-            module: path.to_string(),
-            kind: weight.owner.clone(),
-        });
-    }
-    Ok(weight)
-}
-
-fn few(mut names: Vec<String>) -> Vec<String> {
-    names.truncate(5);
-    names
-}
-
-/// The candidates most like `pattern`, by the letter pairs that their last parts share with it.
-fn nearest(pattern: &str, candidates: &[String]) -> Vec<String> {
-    let pairs = |text: &str| -> BTreeSet<(char, char)> {
-        let letters: Vec<char> = text.chars().filter(|c| c.is_alphanumeric()).collect();
-        letters.windows(2).map(|w| (w[0], w[1])).collect()
-    };
-    let wanted = pairs(pattern);
-    let likeness = |path: &String| {
-        let last = path.rsplit('.').next().unwrap_or(path);
-        let (whole, last) = (pairs(path), pairs(last));
-        2 * wanted.intersection(&last).count() + wanted.intersection(&whole).count()
-    };
-    let mut seen = BTreeSet::new();
-    let mut ranked: Vec<&String> = candidates.iter().collect();
-    ranked.sort_by_key(|path| std::cmp::Reverse(likeness(path)));
-    // One of each name is enough: twelve layers all have a `query`.
-    ranked.retain(|path| seen.insert(path.rsplit('.').next().unwrap_or(path)));
-    few(ranked.into_iter().cloned().collect())
 }

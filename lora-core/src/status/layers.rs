@@ -8,7 +8,6 @@ use indexmap::IndexMap;
 
 use super::{AdapterStatus, Agreement, LayerStatus};
 use crate::adapters::attachments::Attachments;
-use crate::modules_to_save::SavedCopies;
 use crate::state::{Location, ParameterInfo, Role, parameters};
 
 /// The modules with adapters or copies, in the module's order.
@@ -126,30 +125,19 @@ impl States {
             let configs = all.names().filter_map(|name| all.config(name));
             saved_names.extend(configs.flat_map(|config| config.saved_module_names()));
         }
-        states.add_saved(attachments.saved::<1>(), &saved_names);
-        states.add_saved(attachments.saved::<2>(), &saved_names);
-        states.add_saved(attachments.saved::<3>(), &saved_names);
-        states.add_saved(attachments.saved::<4>(), &saved_names);
-        states
-    }
-
-    fn add_saved<'a, const D: usize>(
-        &mut self,
-        all: impl Iterator<Item = (&'a str, &'a SavedCopies<D>)>,
-        saved_names: &[String],
-    ) {
-        for (path, copies) in all {
-            let active = copies.names().filter(|name| copies.is_active(name));
+        for copied in attachments.saved() {
+            let path = copied.path;
             let module = path.rsplit_once('.').map_or("", |(module, _)| module);
             let state = State {
-                enabled: copies.is_enabled(),
-                active: active.map(String::from).collect(),
+                enabled: copied.enabled,
+                active: copied.active.into_iter().map(String::from).collect(),
                 merged: Vec::new(),
                 ranks: BTreeMap::new(),
-                saved: crate::adapter_file::saved_root(module, saved_names).map(String::from),
+                saved: crate::adapter_file::saved_root(module, &saved_names).map(String::from),
             };
-            self.0.insert(path.to_string(), state);
+            states.0.insert(path.to_string(), state);
         }
+        states
     }
 
     fn get(&self, path: &str) -> Option<&State> {

@@ -66,16 +66,10 @@ impl Combined<'_> {
         config.exclude_modules = None;
         config.layers_to_transform = None;
         config.layers_pattern = None;
-        match self.fits(&config, module)? {
-            true => Ok(config),
-            false => Err(LoraError::Combination {
-                field: "adapters",
-                value: "a list with an adapter that trains in full what another one adapts"
-                    .to_string(),
-                expected: "adapters whose `target_modules` and `modules_to_save` do not overlap"
-                    .to_string(),
-            }),
-        }
+        // The paths mean what was combined: a module that one adapter trains in full cannot be
+        // adapted by another. What else is in the configuration may still be refused.
+        config.plan(module)?;
+        Ok(config)
     }
 
     /// Whether `config` would adapt the modules of this adapter, and no others.

@@ -342,6 +342,23 @@ fn inputs_that_cannot_be_used_are_errors() {
 }
 
 #[test]
+fn an_unusual_rho_leaves_a_layer_its_rank() {
+    // No weight has a side as long as `r`, which is not the rank of any.
+    let config = eva(&["ours"])
+        .with_r(100)
+        .with_rank_pattern("ours", 1)
+        .with_eva_config(EvaConfig::new().with_rho(2000.0));
+    let model = config.inject(mixed()).unwrap();
+    let batch = normal::<2>([8, 4], &default_device());
+    let model = model.initialize_eva("default", [batch], |model, x| {
+        model.ours.forward(x);
+        None
+    });
+    let found = model.unwrap().adapter_config("default").unwrap();
+    assert_eq!(found.rank_for("ours").unwrap(), 1);
+}
+
+#[test]
 fn a_layer_that_is_named_like_the_end_of_another_keeps_its_own_rank() {
     #[derive(Module, Debug)]
     struct Outer {

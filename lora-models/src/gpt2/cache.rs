@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor};
 /// The buffers grow by doubling: over a whole text each key is copied a constant number of times.
 #[derive(Debug, Clone, Default)]
 pub struct Cache {
-    layers: Vec<KeysValues>,
+    layers: Vec<Option<KeysValues>>,
     length: usize,
 }
 
@@ -40,9 +40,9 @@ impl Cache {
     ///
     /// - `rows`: `[new batch]`
     pub fn select(&mut self, rows: &Tensor<1, Int>) {
-        for layer in &mut self.layers {
-            layer.keys = layer.keys.clone().select(0, rows.clone());
-            layer.values = layer.values.clone().select(0, rows.clone());
+        for layer in self.layers.iter_mut().flatten() {
+            layer.keys = selected(&layer.keys, rows);
+            layer.values = selected(&layer.values, rows);
         }
     }
 
@@ -61,25 +61,42 @@ impl Cache {
         let [batch, heads, new, width] = keys.dims();
         let (start, end) = (self.length, self.length + new);
         if self.layers.len() <= layer {
-            self.layers.push(KeysValues { keys, values });
-        } else {
-            let held = &mut self.layers[layer];
-            let at = [0..batch, 0..heads, start..end, 0..width];
-            held.keys = grown(held.keys.clone(), end).slice_assign(at.clone(), keys);
-            held.values = grown(held.values.clone(), end).slice_assign(at, values);
+            self.layers.resize_with(layer + 1, || None);
         }
-        let held = &self.layers[layer];
+        // Taken out, so that nobody else holds the buffers and they are written in place.
+        let held = match self.layers[layer].take() {
+            None => KeysValues { keys, values },
+            Some(held) => {
+                let at = [0..batch, 0..heads, start..end, 0..width];
+                KeysValues {
+                    keys: grown(held.keys, end).slice_assign(at.clone(), keys),
+                    values: grown(held.values, end).slice_assign(at, values),
+                }
+            }
+        };
         let used = [0..batch, 0..heads, 0..end, 0..width];
-        (
+        let all = (
             held.keys.clone().slice(used.clone()),
             held.values.clone().slice(used),
-        )
+        );
+        self.layers[layer] = Some(held);
+        all
     }
 
     /// Counts the tokens that every block has now added.
     pub(super) fn advance(&mut self, new: usize) {
         self.length += new;
     }
+}
+
+/// The sequences `rows` of a buffer. As a matrix, whole rows are copied, on all processor cores.
+fn selected(buffer: &Tensor<4>, rows: &Tensor<1, Int>) -> Tensor<4> {
+    let [batch, heads, capacity, width] = buffer.dims();
+    let matrix = buffer.clone().reshape([batch, heads * capacity * width]);
+    let [count] = rows.dims();
+    matrix
+        .select(0, rows.clone())
+        .reshape([count, heads, capacity, width])
 }
 
 /// `buffer` with room for `length` rows.

@@ -1,7 +1,7 @@
 //! Models with a task's head on the transformer.
 
 use burn::nn::Initializer;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use lora_core::LoraLinear;
 
 use super::cache::Cache;
@@ -137,28 +137,33 @@ impl SequenceClassification {
     ///
     /// As [`Transformer::forward`].
     pub fn forward(&self, input: Gpt2Input) -> Result<Tensor<2>, ModelError> {
-        let last = self.last_tokens(&input)?;
-        let hidden = self.transformer.forward(input, None);
-        let [batch, sequence, width] = hidden.dims();
-        let starts = Tensor::<1, Int>::arange(0..batch as i64, &hidden.device());
-        let rows = starts.mul_scalar(sequence as i64) + last;
-        let pooled = hidden.reshape([batch * sequence, width]).select(0, rows);
-        Ok(self.score.forward(pooled))
-    }
-
-    /// The position of each sequence's last token, `[batch]`.
-    fn last_tokens(&self, input: &Gpt2Input) -> Result<Tensor<1, Int>, ModelError> {
-        let [batch, sequence] = input.input_ids.dims();
-        let device = input.input_ids.device();
+        let [batch, _] = input.input_ids.dims();
         let real = match (&input.attention_mask, self.config.pad_token_id) {
             (Some(mask), _) => mask.clone().not_equal_elem(0),
             (None, Some(pad)) => input.input_ids.clone().not_equal_elem(pad as i64),
             (None, None) if batch == 1 => input.input_ids.ones_like().bool(),
             (None, None) => return Err(ModelError::NoPadToken { batch }),
         };
+        Ok(self.forward_real(input, real))
+    }
+
+    /// Classifies by the last token that is `real`.
+    ///
+    /// # Shapes
+    ///
+    /// - `real`: `[batch, sequence]`
+    /// - output: logits, `[batch, num_labels]`
+    pub(crate) fn forward_real(&self, input: Gpt2Input, real: Tensor<2, Bool>) -> Tensor<2> {
+        let hidden = self.transformer.forward(input, None);
+        let [batch, sequence, width] = hidden.dims();
+        let device = hidden.device();
         let positions = Tensor::<1, Int>::arange(0..sequence as i64, &device)
             .unsqueeze::<2>()
             .expand([batch, sequence]);
-        Ok((positions * real.int()).max_dim(1).reshape([batch]))
+        let last = (positions * real.int()).max_dim(1).reshape([batch]);
+        let starts = Tensor::<1, Int>::arange(0..batch as i64, &device);
+        let rows = starts.mul_scalar(sequence as i64) + last;
+        let pooled = hidden.reshape([batch * sequence, width]).select(0, rows);
+        self.score.forward(pooled)
     }
 }

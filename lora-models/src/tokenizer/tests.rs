@@ -85,7 +85,12 @@ fn bert_gives_the_ids_of_transformers() {
 }
 
 #[test]
-fn special_tokens_are_found_in_both_families() {
+fn gpt2_gives_the_ids_of_transformers() {
+    compare("gpt2");
+}
+
+#[test]
+fn special_tokens_are_found_in_every_family() {
     let roberta = Tokenizer::from_folder(&fixture("roberta")).unwrap();
     assert_eq!((roberta.pad_id(), roberta.mask_id()), (Some(1), Some(340)));
     assert_eq!(
@@ -96,6 +101,9 @@ fn special_tokens_are_found_in_both_families() {
     let bert = Tokenizer::from_folder(&fixture("bert")).unwrap();
     assert_eq!((bert.pad_id(), bert.mask_id()), (Some(0), Some(4)));
     assert_eq!(bert.vocab_size(), 145);
+    let gpt2 = Tokenizer::from_folder(&fixture("gpt2")).unwrap();
+    assert_eq!((gpt2.pad_id(), gpt2.eos_id()), (None, Some(330)));
+    assert_eq!((roberta.eos_id(), bert.eos_id()), (Some(2), None));
 }
 
 #[test]
@@ -163,6 +171,20 @@ fn training_gives_roberta_layout_and_the_same_result_each_time() {
         rare.vocab_size() < 300,
         "the texts have few pairs that occur twice"
     );
+}
+
+#[test]
+fn training_for_gpt2_puts_nothing_around_a_text() {
+    let tokenizer = train_gpt2_bpe(TEXTS.iter(), 264, 2).unwrap();
+    assert_eq!((tokenizer.vocab_size(), tokenizer.eos_id()), (264, Some(0)));
+    assert!(tokenizer.id_of("<s>").is_none() && tokenizer.id_of("Ġthe").is_some());
+    let text = " Ünseen the cat's 漢字\n";
+    let encoding = tokenizer.encode(text, None, 100).unwrap();
+    assert!(!encoding.ids.contains(&0));
+    assert_eq!(tokenizer.decode(&encoding.ids, false).unwrap(), text);
+    let two = tokenizer.encode("a<|endoftext|>", None, 100).unwrap();
+    assert_eq!(two.ids.last(), Some(&0));
+    assert!(train_gpt2_bpe(TEXTS.iter(), 256, 2).is_err());
 }
 
 #[test]

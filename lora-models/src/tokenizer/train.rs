@@ -4,9 +4,7 @@ use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::{
-    BYTES, ROBERTA_SPECIAL, Tokenizer, TokenizerError, byte_level, roberta_special_tokens,
-};
+use super::{BYTES, Family, Tokenizer, TokenizerError};
 
 /// Trains a RoBERTa-style byte-level BPE on an iterator of texts.
 ///
@@ -28,7 +26,45 @@ where
     I: Iterator<Item = S> + Send,
     S: AsRef<str> + Send,
 {
-    let least = ROBERTA_SPECIAL.len() + BYTES;
+    train(
+        Family::Roberta { cls: 0, sep: 2 },
+        texts,
+        vocab_size,
+        min_frequency,
+    )
+}
+
+/// Trains a GPT-2-style byte-level BPE: as [`train_byte_level_bpe`], but with `<|endoftext|>`, id 0,
+/// as the only special token, and nothing around a text.
+///
+/// # Errors
+///
+/// [`TokenizerError::VocabTooSmall`] if `vocab_size` is below 257 and [`TokenizerError::Failed`]
+/// if a text cannot be split into words.
+pub fn train_gpt2_bpe<I, S>(
+    texts: I,
+    vocab_size: usize,
+    min_frequency: u64,
+) -> Result<Tokenizer, TokenizerError>
+where
+    I: Iterator<Item = S> + Send,
+    S: AsRef<str> + Send,
+{
+    train(Family::Gpt2, texts, vocab_size, min_frequency)
+}
+
+fn train<I, S>(
+    family: Family,
+    texts: I,
+    vocab_size: usize,
+    min_frequency: u64,
+) -> Result<Tokenizer, TokenizerError>
+where
+    I: Iterator<Item = S> + Send,
+    S: AsRef<str> + Send,
+{
+    let special = family.special_tokens();
+    let least = special.len() + BYTES;
     if vocab_size < least {
         return Err(TokenizerError::VocabTooSmall {
             asked: vocab_size,
@@ -40,12 +76,12 @@ where
         BpeTrainer::builder()
             .vocab_size(vocab_size)
             .min_frequency(min_frequency)
-            .special_tokens(roberta_special_tokens().to_vec())
+            .special_tokens(special)
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .show_progress(false)
             .build(),
     );
-    let mut inner = byte_level(BPE::default(), 0, 2, false);
+    let mut inner = family.around(BPE::default(), false);
     inner
         .train(&mut trainer, texts)
         .map_err(|e| TokenizerError::Failed {

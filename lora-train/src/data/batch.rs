@@ -2,7 +2,8 @@
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use lora_models::bert::{BertConfig, EncoderInput};
+use lora_models::TextConfig;
+use lora_models::bert::EncoderInput;
 
 use super::{TokenizedExample, Tokens};
 
@@ -22,10 +23,11 @@ pub struct ClassificationBatcher {
 }
 
 impl ClassificationBatcher {
-    /// A batcher for the model with the configuration `config`, whose padding id it uses.
-    pub fn new(config: &BertConfig) -> Self {
+    /// A batcher for the model with the configuration `config`, whose padding id it uses: any id if
+    /// there is none, as the mask tells padding from text.
+    pub fn new(config: &impl TextConfig) -> Self {
         Self {
-            pad: config.pad_token_id as i32,
+            pad: config.pad_token_id().unwrap_or_default() as i32,
         }
     }
 

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use burn::data::dataset::{Dataset, DatasetError};
-use lora_models::Tokenizer;
-use lora_models::bert::BertConfig;
 use lora_models::tokenizer::Encoding;
+use lora_models::{TextConfig, Tokenizer};
 
 use super::{Example, Label};
 use crate::TrainError;
@@ -30,8 +29,31 @@ pub struct TokenizedExample {
 
 /// A data set in memory, every text encoded once.
 #[derive(Debug, Clone)]
-pub struct TokenizedDataset {
-    examples: Arc<Vec<TokenizedExample>>,
+pub struct TokenizedDataset<E = TokenizedExample> {
+    examples: Arc<Vec<E>>,
+}
+
+impl<E> TokenizedDataset<E> {
+    /// A data set of these examples.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Empty`] if there are none.
+    pub fn new(examples: Vec<E>) -> Result<Self, TrainError> {
+        match examples.is_empty() {
+            true => Err(TrainError::Empty {
+                place: "the data set".to_string(),
+            }),
+            false => Ok(Self {
+                examples: Arc::new(examples),
+            }),
+        }
+    }
+
+    /// All examples.
+    pub fn examples(&self) -> &[E] {
+        &self.examples
+    }
 }
 
 impl TokenizedDataset {
@@ -46,18 +68,13 @@ impl TokenizedDataset {
     pub fn encode(
         examples: &[Example],
         tokenizer: &Tokenizer,
-        config: &BertConfig,
+        config: &impl TextConfig,
         max_len: usize,
     ) -> Result<Self, TrainError> {
-        if examples.is_empty() {
-            return Err(TrainError::Empty {
-                place: "the data set".to_string(),
-            });
-        }
         let classes = examples
             .iter()
             .enumerate()
-            .map(|(index, example)| class(index, example, config.num_labels()))
+            .map(|(index, example)| class(index, example, config.id2label().len()))
             .collect::<Result<Vec<_>, _>>()?;
         let texts: Vec<_> = examples
             .iter()
@@ -69,19 +86,12 @@ impl TokenizedDataset {
             .zip(classes)
             .map(|(tokens, class)| TokenizedExample { tokens, class })
             .collect();
-        Ok(Self {
-            examples: Arc::new(examples),
-        })
-    }
-
-    /// All examples.
-    pub fn examples(&self) -> &[TokenizedExample] {
-        &self.examples
+        Self::new(examples)
     }
 }
 
-impl Dataset<TokenizedExample> for TokenizedDataset {
-    fn get(&self, index: usize) -> Result<TokenizedExample, DatasetError> {
+impl<E: Clone + Send + Sync> Dataset<E> for TokenizedDataset<E> {
+    fn get(&self, index: usize) -> Result<E, DatasetError> {
         Ok(self.examples[index].clone())
     }
 
@@ -107,7 +117,7 @@ fn class(index: usize, example: &Example, num_labels: usize) -> Result<usize, Tr
 pub(crate) fn encode_checked(
     texts: &[(&str, Option<&str>)],
     tokenizer: &Tokenizer,
-    config: &BertConfig,
+    config: &impl TextConfig,
     max_len: usize,
 ) -> Result<Vec<Tokens>, TrainError> {
     if max_len > config.max_tokens() {
@@ -118,8 +128,11 @@ pub(crate) fn encode_checked(
     }
     let mut encoded = Vec::with_capacity(texts.len());
     for (&(text, _), encoding) in texts.iter().zip(encode_all(texts, tokenizer, max_len)?) {
-        let ids = embeddable(encoding.ids, "token", config.vocab_size, text)?;
-        let type_ids = embeddable(encoding.type_ids, "segment", config.type_vocab_size, text)?;
+        let ids = embeddable(encoding.ids, "token", config.vocab_size(), text)?;
+        let type_ids = match config.segments() {
+            Some(segments) => embeddable(encoding.type_ids, "segment", segments, text)?,
+            None => vec![0; ids.len()],
+        };
         encoded.push(Tokens { ids, type_ids });
     }
     Ok(encoded)
@@ -147,7 +160,7 @@ fn encode_all(
     Ok(texts.iter().map(encode).collect::<Result<_, _>>()?)
 }
 
-fn embeddable(
+pub(super) fn embeddable(
     ids: Vec<u32>,
     what: &'static str,
     count: usize,
@@ -169,6 +182,7 @@ fn embeddable(
 mod tests {
     use super::*;
     use crate::testing::{example, tiny_config, tokenizer};
+    use lora_models::bert::BertConfig;
 
     fn encode(
         examples: &[Example],

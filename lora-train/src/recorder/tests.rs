@@ -71,7 +71,8 @@ fn one_line_for_each_epoch() {
             learning_rate: 0.05
         }
     );
-    assert_eq!(history.epochs[1].train_accuracy, 0.5);
+    assert_eq!(history.epochs[1].train.get("accuracy"), 0.5);
+    assert!(history.epochs[1].train.get("perplexity").is_nan());
     assert!(history.epochs[0].examples_per_second > 0.0);
     assert!(!interrupter.should_stop());
 }

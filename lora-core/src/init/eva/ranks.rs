@@ -61,7 +61,8 @@ pub(super) fn largest_rho<M: Module>(module: &M, rho: f64, r: usize) -> f64 {
     }
     let sides = parameters(module).into_iter().flat_map(|info| info.shape);
     let widest = sides.max().unwrap_or_default();
-    rho.min((widest / r) as f64)
+    // A rank above the widest side is refused layer by layer, not cut down to nothing.
+    rho.min((widest / r).max(1) as f64)
 }
 
 /// The configuration with the ranks that the adapter's layers got: `starts` has them, by the paths

@@ -1,69 +1,126 @@
-//! Fine-tunes a BERT or RoBERTa to tell positive from negative sentences, as in GLUE's SST-2.
+//! Fine-tuning a model to sort texts into classes: what `sst2` and `imdb` do.
 
 mod arguments;
 
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use arguments::{Arguments, Kind};
-use burn_lora_examples::{asset, run};
-use clap::Parser;
+use arguments::Kind;
 use lora_core::file::prepare_folder;
 use lora_core::{DEFAULT_ADAPTER, LoraModule, ParameterReport};
-use lora_models::bert::SequenceClassification;
-use lora_models::{Precision, PretrainedModel, Tokenizer};
-use lora_train::data::{DataFiles, TokenizedDataset, read_examples, sample};
+use lora_models::{Precision, SequenceClassifier, TextConfig, Tokenizer, bert, gpt2};
+use lora_train::data::{DataFiles, TokenizedDataset, TokenizedExample, read_examples, sample};
 use lora_train::{
-    CHECKPOINT_FOLDER, METRICS_NAME, Method, Prediction, Progress, RunMetrics, RunNames, plot,
-    predict, train,
+    CHECKPOINT_FOLDER, Evaluation, METRICS_NAME, Method, Prediction, Progress, RunMetrics,
+    RunNames, Task, plot, predict, train,
 };
 
-/// Where a run goes that is told nothing else.
-const DEFAULT_OUT: &str = "out/sst2";
+pub use arguments::Arguments;
+
+use crate::{asset, holds_only};
+
 const ADAPTER: &str = "adapter";
 const MODEL: &str = "model";
 const PLOT: &str = "plot.svg";
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    run(|| fine_tune(&arguments))
+/// What tells one of these programs from another.
+#[derive(Debug)]
+pub struct Program {
+    /// Where a run goes that is told nothing else.
+    pub out: &'static str,
+    /// The embedded model.
+    pub model: &'static str,
+    /// The rank of the adapters.
+    pub rank: usize,
+    /// Where they go.
+    pub targets: &'static str,
+    /// The longest sequence in tokens.
+    pub max_len: usize,
 }
 
-fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let mut config = arguments.training_config();
+/// RoBERTa or BERT on sentences.
+pub const SST2: Program = Program {
+    out: "out/sst2",
+    model: "roberta-tiny",
+    rank: 8,
+    targets: "query,value",
+    max_len: 128,
+};
+
+/// GPT-2 on reviews.
+pub const IMDB: Program = Program {
+    out: "out/imdb",
+    model: "gpt2-tiny",
+    rank: 4,
+    targets: r"transformer\.h\..*\.attn\.c_.*",
+    max_len: 256,
+};
+
+/// A model that these programs can train.
+pub trait Classifier:
+    SequenceClassifier + Task<Example = TokenizedExample, Evaluation = Evaluation>
+{
+    /// The checkpoint's configuration for so many classes.
+    fn configure(config: Self::Config, labels: usize) -> Self::Config;
+}
+
+impl Classifier for bert::SequenceClassification {
+    fn configure(config: Self::Config, labels: usize) -> Self::Config {
+        config.with_num_labels(labels)
+    }
+}
+
+impl Classifier for gpt2::SequenceClassification {
+    /// GPT-2's files have no padding token: any will do, as the mask tells it from text.
+    fn configure(config: Self::Config, labels: usize) -> Self::Config {
+        let pad = config.pad_token_id.unwrap_or(config.eos_token_id);
+        config.with_num_labels(labels).with_pad_token_id(pad)
+    }
+}
+
+/// Trains, measures and saves, and classifies a few sentences.
+///
+/// # Errors
+///
+/// Whatever stands in the way, with the file or option that it is about.
+pub fn fine_tune<M: Classifier>(
+    program: &Program,
+    arguments: &Arguments,
+) -> Result<(), Box<dyn Error>> {
+    let mut config = arguments.training_config(program);
     config.validate()?;
-    let out = prepare_out(arguments)?;
+    let out = prepare_out(program, arguments)?;
     let (device_name, device) = arguments.device.open()?;
 
-    let model_name = named(&arguments.model, "roberta-tiny");
+    let model_name = named(&arguments.model, program.model);
     device.seed(config.seed);
-    let loaded = SequenceClassification::from_pretrained_with(
+    let loaded = M::from_pretrained_with(
         &model_name,
-        |config| config.with_num_labels(arguments.labels),
+        |config| M::configure(config, arguments.labels),
         &device,
     )?;
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
-    let shape = loaded.model.config().clone();
+    let max_tokens = loaded.model.config().max_tokens();
     if arguments.training.max_len.is_none() {
-        config.max_len = config.max_len.min(shape.max_tokens());
+        config.max_len = config.max_len.min(max_tokens);
     }
 
     let data_name = named(&arguments.data, "reviews");
     let files = DataFiles::find(&data_name)?;
     let examples = read_examples(&files.train, arguments.labels)?;
     let examples = sample(examples, arguments.limit.unwrap_or(usize::MAX), config.seed);
-    let encode =
-        |examples: &[_]| TokenizedDataset::encode(examples, &tokenizer, &shape, config.max_len);
+    let encode = |examples: &[_]| {
+        TokenizedDataset::encode(examples, &tokenizer, loaded.model.config(), config.max_len)
+    };
     let train_data = encode(&examples)?;
     let dev_data = encode(&read_examples(&files.dev, arguments.labels)?)?;
     let (train_count, dev_count) = (train_data.examples().len(), dev_data.examples().len());
     println!("data: {data_name}: {train_count} examples to train on, {dev_count} to measure on");
 
-    let method = match arguments.method.lora()? {
-        Some(lora) => Method::lora(lora, &shape),
+    let method = match arguments.method.lora(program)? {
+        Some(lora) => Method::lora(lora, loaded.model.config()),
         None if arguments.method.method == Kind::Full => Method::Full,
         None => Method::Head,
     };
@@ -143,22 +200,21 @@ fn named(given: &Option<String>, embedded: &str) -> String {
 /// The folder to write to, which is empty or may be overwritten.
 ///
 /// The default folder may be if all that lies in it is what this program writes.
-fn prepare_out(arguments: &Arguments) -> Result<PathBuf, Box<dyn Error>> {
+fn prepare_out(program: &Program, arguments: &Arguments) -> Result<PathBuf, Box<dyn Error>> {
     let out = arguments
         .out
         .clone()
-        .unwrap_or_else(|| PathBuf::from(DEFAULT_OUT));
+        .unwrap_or_else(|| PathBuf::from(program.out));
     let ours = arguments.out.is_none() && holds_only_a_run(&out);
     prepare_folder(&out, arguments.overwrite || ours)?;
     Ok(out)
 }
 
 fn holds_only_a_run(folder: &Path) -> bool {
-    let written = [ADAPTER, MODEL, CHECKPOINT_FOLDER, METRICS_NAME, PLOT];
-    let known = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| written.iter().any(|name| entry.file_name() == *name))
-    };
-    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(known))
+    holds_only(
+        folder,
+        &[ADAPTER, MODEL, CHECKPOINT_FOLDER, METRICS_NAME, PLOT],
+    )
 }
 
 fn saved_as(method: &Method) -> &'static str {
@@ -169,10 +225,10 @@ fn saved_as(method: &Method) -> &'static str {
 }
 
 /// Writes the adapter or the model, over that of an earlier run.
-fn save(
+fn save<M: SequenceClassifier>(
     out: &Path,
     method: &Method,
-    model: &SequenceClassification,
+    model: &M,
     tokenizer: &Tokenizer,
 ) -> Result<(), Box<dyn Error>> {
     let folder = out.join(saved_as(method));
@@ -204,6 +260,13 @@ fn label(prediction: &Prediction) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
 
     #[test]
     fn only_our_own_default_run_is_overwritten() {
@@ -213,10 +276,13 @@ mod tests {
         std::fs::write(folder.join("notes.txt"), b"").unwrap();
         assert!(!holds_only_a_run(&folder));
         let given = ["sst2", "--out", folder.to_str().unwrap()];
-        let error = prepare_out(&Arguments::try_parse_from(given).unwrap()).unwrap_err();
+        let prepare = |arguments: &[&str]| {
+            let line = Line::try_parse_from(arguments).unwrap();
+            prepare_out(&SST2, &line.arguments)
+        };
+        let error = prepare(&given).unwrap_err();
         assert!(error.to_string().contains("already exists"), "{error}");
-        let overwrite = Arguments::try_parse_from(given.into_iter().chain(["--overwrite"]));
-        prepare_out(&overwrite.unwrap()).unwrap();
+        prepare(&[&given[..], &["--overwrite"]].concat()).unwrap();
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

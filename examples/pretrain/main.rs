@@ -1,32 +1,40 @@
-//! Pre-trains a small RoBERTa from scratch by masked language modelling, tokenizer included.
+//! Pre-trains a small RoBERTa (masked language modelling) or GPT-2 (causal language modelling) from
+//! scratch, tokenizer included.
 //!
-//! This is the program that made `assets/roberta-tiny`; its model card has the command.
+//! This is the program that made `assets/roberta-tiny` and `assets/gpt2-tiny`; their model cards
+//! have the commands.
+
+mod causal;
+mod corpus;
+mod masked;
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use burn::module::Module;
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use burn_lora_examples::{DeviceArgument, run};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use corpus::Corpus;
 use indicatif::{ProgressBar, ProgressStyle};
 use lora_core::file::prepare_folder;
-use lora_models::bert::{BertConfig, EncoderInput, MaskedLm};
-use lora_models::tokenizer::{Tokenizer, train_byte_level_bpe};
-use lora_models::{Precision, PretrainedModel};
-use lora_train::loss::cross_entropy;
+use lora_models::bert::MaskedLm;
+use lora_models::gpt2::CausalLm;
+use lora_models::{Precision, PretrainedModel, Tokenizer};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Pre-train a small RoBERTa from scratch by masked language modelling (Liu et al. 2019).
+/// Pre-train a small RoBERTa (Liu et al. 2019) or GPT-2 (Radford et al. 2019) from scratch.
 #[derive(Parser)]
 struct Arguments {
     /// Text files, one document a line
     #[arg(required = true)]
     text: Vec<PathBuf>,
+    /// What to train: masked language modelling with RoBERTa, or causal with GPT-2
+    #[arg(long, value_enum, default_value_t = Architecture::Roberta)]
+    architecture: Architecture,
     /// Folder for the model and its tokenizer
     #[arg(long)]
     out: PathBuf,
@@ -64,7 +72,7 @@ struct Arguments {
     /// Peak learning rate
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
-    /// Share of the tokens to predict
+    /// Share of the tokens to predict, with RoBERTa
     #[arg(long, default_value_t = 0.15)]
     mask: f64,
     /// Seed of initialisation, batches and masks
@@ -74,36 +82,83 @@ struct Arguments {
     device: DeviceArgument,
 }
 
-/// One of this many documents is held out to measure the model on.
-const HELD_OUT: usize = 100;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Architecture {
+    Roberta,
+    Gpt2,
+}
+
 /// Steps between two measurements, each followed by a save.
 const MEASURE_EVERY: usize = 1000;
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    run(|| pretrain(&arguments))
+/// A language model that is trained from scratch.
+trait LanguageModel: PretrainedModel {
+    /// A tokenizer for the texts.
+    fn train_tokenizer(
+        documents: &[String],
+        vocabulary: usize,
+    ) -> Result<Tokenizer, Box<dyn Error>>;
+
+    /// The shape of the model.
+    fn shape(arguments: &Arguments, tokenizer: &Tokenizer) -> Result<Self::Config, Box<dyn Error>>;
+
+    /// The ids of a document as they follow the one before it.
+    fn document(ids: Vec<u32>, tokenizer: &Tokenizer) -> Vec<u32>;
+
+    /// Draws a part of a batch, sequences of `length` tokens from random places of `text`.
+    fn draw(
+        corpus: &Corpus,
+        text: &[u32],
+        length: usize,
+        arguments: &Arguments,
+        rng: &mut StdRng,
+    ) -> Batch;
+
+    /// The logits of the tokens that are to be predicted, `[targets, vocabulary]`.
+    fn predict(&self, batch: &Batch, device: &Device) -> Tensor<2>;
 }
 
-fn pretrain(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+/// Sequences, and what is to be predicted in them.
+struct Batch {
+    ids: Vec<i32>,
+    shape: [usize; 2],
+    /// Where, as indices into `ids`.
+    positions: Vec<i32>,
+    targets: Vec<i32>,
+}
+
+impl Batch {
+    /// The mean loss of what is to be predicted, and how much of it is right.
+    fn loss<M: LanguageModel>(&self, model: &M, device: &Device) -> (Tensor<1>, i64) {
+        let targets = corpus::vector(&self.targets, device);
+        let logits = model.predict(self, device);
+        let guess = logits.clone().argmax(1).reshape([-1]);
+        let right = guess.equal(targets.clone()).int().sum();
+        let loss = lora_train::loss::cross_entropy(logits, targets, None);
+        (loss, right.into_scalar())
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    run(|| match arguments.architecture {
+        Architecture::Roberta => pretrain::<MaskedLm>(&arguments),
+        Architecture::Gpt2 => pretrain::<CausalLm>(&arguments),
+    })
+}
+
+fn pretrain<M: LanguageModel>(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let (_, device) = arguments.device.open()?;
     prepare_folder(&arguments.out, arguments.overwrite)?;
-    let mut documents = Vec::new();
-    for path in &arguments.text {
-        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        documents.extend(
-            text.lines()
-                .filter(|l| !l.trim().is_empty())
-                .map(String::from),
-        );
-    }
+    let documents = corpus::read(&arguments.text)?;
     println!("{} documents", documents.len());
 
     let tokenizer = match &arguments.init {
         Some(folder) => Tokenizer::from_folder(folder)?,
-        None => train_byte_level_bpe(documents.iter(), arguments.vocabulary, 2)?,
+        None => M::train_tokenizer(&documents, arguments.vocabulary)?,
     };
     tokenizer.save(&arguments.out)?;
-    let corpus = Corpus::new(&tokenizer, &documents)?;
+    let corpus = Corpus::new::<M>(&tokenizer, &documents)?;
     println!(
         "{} tokens of {} kinds to train on, {} held out",
         corpus.train.len(),
@@ -114,33 +169,16 @@ fn pretrain(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     device.seed(arguments.seed);
     let training_device = device.clone().autodiff();
     let model = match &arguments.init {
-        Some(folder) => {
-            MaskedLm::from_pretrained(&folder.to_string_lossy(), &training_device)?.model
-        }
-        None => MaskedLm::new(&config(arguments, &tokenizer), &training_device),
+        Some(folder) => M::from_pretrained(&folder.to_string_lossy(), &training_device)?.model,
+        None => M::new(&M::shape(arguments, &tokenizer)?, &training_device),
     };
     lora_core::state::initialize(&model);
     println!("{} parameters", model.num_params());
     train(model, &corpus, arguments, &device)
 }
 
-fn config(arguments: &Arguments, tokenizer: &Tokenizer) -> BertConfig {
-    BertConfig {
-        vocab_size: tokenizer.vocab_size(),
-        hidden_size: arguments.hidden,
-        num_hidden_layers: arguments.layers,
-        num_attention_heads: arguments.heads,
-        intermediate_size: 4 * arguments.hidden,
-        max_position_embeddings: arguments.max_len + 2,
-        // A model this small underfits: dropout would only slow it down.
-        hidden_dropout_prob: 0.0,
-        attention_probs_dropout_prob: 0.0,
-        ..BertConfig::roberta_base()
-    }
-}
-
-fn train(
-    mut model: MaskedLm,
+fn train<M: LanguageModel>(
+    mut model: M,
     corpus: &Corpus,
     arguments: &Arguments,
     device: &Device,
@@ -163,9 +201,9 @@ fn train(
         // not strange to the model.
         let length = arguments.max_len >> rng.random_range(0..3);
         let parts: Vec<Batch> = (0..arguments.parallel)
-            .map(|_| corpus.batch(&corpus.train, length, arguments, &mut rng))
+            .map(|_| M::draw(corpus, &corpus.train, length, arguments, &mut rng))
             .collect();
-        tokens += parts.iter().map(|part| part.tokens).sum::<usize>();
+        tokens += parts.iter().map(|part| part.ids.len()).sum::<usize>();
         let (value, gradients) = backward(&model, parts, &training_device);
         smooth = if step == 1 {
             value
@@ -179,8 +217,9 @@ fn train(
             let (loss, accuracy) = measure(&model.valid(), corpus, arguments, device);
             let speed = tokens as f64 / start.elapsed().as_secs_f64();
             println!(
-                "step {step}: training loss {smooth:.3}, held-out loss {loss:.3}, \
-                 accuracy {:.1} %, {speed:.0} tokens/s",
+                "step {step}: training loss {smooth:.3}, held-out loss {loss:.3} (perplexity \
+                 {:.1}), accuracy {:.1} %, {speed:.0} tokens/s",
+                loss.exp(),
                 100.0 * accuracy
             );
             model
@@ -193,7 +232,11 @@ fn train(
 }
 
 /// The mean loss of the parts of a batch and its gradients, the parts computed side by side.
-fn backward(model: &MaskedLm, parts: Vec<Batch>, device: &Device) -> (f32, GradientsParams) {
+fn backward<M: LanguageModel>(
+    model: &M,
+    parts: Vec<Batch>,
+    device: &Device,
+) -> (f32, GradientsParams) {
     let share = 1.0 / parts.len() as f32;
     let results: Vec<(f32, GradientsParams)> = std::thread::scope(|scope| {
         let workers: Vec<_> = parts
@@ -233,9 +276,9 @@ fn rate(step: usize, arguments: &Arguments) -> f64 {
             .max(0.0)
 }
 
-/// The loss and the accuracy on the same masked tokens of the held-out text each time.
-fn measure(
-    model: &MaskedLm,
+/// The loss and the accuracy on the same tokens of the held-out text each time.
+fn measure<M: LanguageModel>(
+    model: &M,
     corpus: &Corpus,
     arguments: &Arguments,
     device: &Device,
@@ -243,108 +286,12 @@ fn measure(
     let mut rng = StdRng::seed_from_u64(1);
     let (mut loss, mut right, mut count) = (0.0, 0, 0);
     for _ in 0..20 {
-        let batch = corpus.batch(&corpus.held_out, arguments.max_len, arguments, &mut rng);
-        let masked = batch.targets.len();
+        let held_out = &corpus.held_out;
+        let batch = M::draw(corpus, held_out, arguments.max_len, arguments, &mut rng);
         let (batch_loss, batch_right) = batch.loss(model, device);
-        loss += batch_loss.into_scalar::<f32>() as f64 * masked as f64;
-        right += batch_right.into_scalar::<i64>();
-        count += masked;
+        loss += batch_loss.into_scalar::<f32>() as f64 * batch.targets.len() as f64;
+        right += batch_right;
+        count += batch.targets.len();
     }
     (loss / count as f64, right as f64 / count as f64)
-}
-
-/// The tokens of all documents, one after the other.
-struct Corpus {
-    train: Vec<u32>,
-    held_out: Vec<u32>,
-    mask: u32,
-    vocabulary: u32,
-}
-
-impl Corpus {
-    fn new(tokenizer: &Tokenizer, documents: &[String]) -> Result<Self, Box<dyn Error>> {
-        let (mut train, mut held_out) = (Vec::new(), Vec::new());
-        // Documents are separated by `</s>`, without the `<s>` that starts each.
-        for (first, chunk) in (0..).step_by(1024).zip(documents.chunks(1024)) {
-            for (i, encoding) in tokenizer
-                .encode_batch(chunk, usize::MAX)?
-                .into_iter()
-                .enumerate()
-            {
-                let side = match (first + i) % HELD_OUT {
-                    0 => &mut held_out,
-                    _ => &mut train,
-                };
-                side.extend_from_slice(&encoding.ids[1..]);
-            }
-        }
-        let mask = tokenizer
-            .mask_id()
-            .ok_or("the tokenizer has no mask token")?;
-        Ok(Self {
-            train,
-            held_out,
-            mask,
-            vocabulary: tokenizer.vocab_size() as u32,
-        })
-    }
-
-    /// Sequences from random places of the text, with 80 % of the chosen tokens masked, 10 %
-    /// replaced and 10 % kept (Devlin et al. 2018, section 3.1).
-    fn batch(&self, text: &[u32], length: usize, arguments: &Arguments, rng: &mut StdRng) -> Batch {
-        const SPECIAL: u32 = 5;
-        let rows = (arguments.batch_tokens / arguments.parallel / length).max(1);
-        let mut ids = Vec::with_capacity(rows * length);
-        let (mut positions, mut targets) = (Vec::new(), Vec::new());
-        for _ in 0..rows {
-            let start = rng.random_range(0..text.len() - length);
-            ids.push(0);
-            for &token in &text[start..start + length - 2] {
-                let chosen = token >= SPECIAL && rng.random_bool(arguments.mask);
-                if !chosen {
-                    ids.push(token as i32);
-                    continue;
-                }
-                positions.push(ids.len() as i32);
-                targets.push(token as i32);
-                ids.push(match rng.random_range(0..10) {
-                    0 => token,
-                    1 => rng.random_range(SPECIAL..self.vocabulary),
-                    _ => self.mask,
-                } as i32);
-            }
-            ids.push(2);
-        }
-        Batch {
-            tokens: rows * length,
-            ids,
-            shape: [rows, length],
-            positions,
-            targets,
-        }
-    }
-}
-
-struct Batch {
-    tokens: usize,
-    ids: Vec<i32>,
-    shape: [usize; 2],
-    positions: Vec<i32>,
-    targets: Vec<i32>,
-}
-
-impl Batch {
-    /// The mean loss of the masked tokens, and how many are predicted right.
-    fn loss(self, model: &MaskedLm, device: &Device) -> (Tensor<1>, Tensor<1, Int>) {
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(self.ids, self.shape), device);
-        let vector = |values: Vec<i32>| {
-            let count = values.len();
-            Tensor::<1, Int>::from_data(TensorData::new(values, [count]), device)
-        };
-        let targets = vector(self.targets);
-        let logits = model.forward_at(EncoderInput::new(ids), vector(self.positions));
-        let guess = logits.clone().argmax(1).reshape([-1]);
-        let right = guess.equal(targets.clone()).int().sum();
-        (cross_entropy(logits, targets, None), right)
-    }
 }

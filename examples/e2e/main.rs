@@ -1,0 +1,294 @@
+//! Fine-tunes a GPT-2 to put restaurant records into sentences, as in the E2E NLG challenge, and
+//! scores what it then writes.
+
+mod arguments;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use arguments::Arguments;
+use burn_lora_examples::{asset, run};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use lora_core::file::{prepare_folder, write_atomically};
+use lora_core::{DEFAULT_ADAPTER, LoraModule, ParameterReport};
+use lora_models::generation::GenerationConfig;
+use lora_models::gpt2::{CausalLm, Gpt2Config};
+use lora_models::{Precision, PretrainedModel, Tokenizer};
+use lora_train::data::{
+    CausalExample, PromptResponse, TokenizedDataset, encode_prompts, group_by_prompt, read_e2e,
+};
+use lora_train::text_metrics::score;
+use lora_train::{
+    CHECKPOINT_FOLDER, METRICS_NAME, Method, Progress, RunMetrics, RunNames, plot, train,
+};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+/// Where a run goes that is told nothing else.
+const DEFAULT_OUT: &str = "out/e2e";
+const ADAPTER: &str = "adapter";
+const MODEL: &str = "model";
+const PLOT: &str = "plot.svg";
+const GENERATED: &str = "generated.txt";
+const REFERENCES: &str = "references.txt";
+const SCORES: &str = "scores.json";
+/// How many records are shown with what is written about them.
+const SHOWN: usize = 3;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    run(|| fine_tune(&arguments))
+}
+
+fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let mut config = arguments.training_config();
+    config.validate()?;
+    let mut generation = arguments.generation.config();
+    generation.validate()?;
+    let out = prepare_out(arguments)?;
+    let (device_name, device) = arguments.device.open()?;
+
+    let model_name = match &arguments.model {
+        Some(name) => name.clone(),
+        None => asset("gpt2-tiny").display().to_string(),
+    };
+    device.seed(config.seed);
+    let loaded = CausalLm::from_pretrained(&model_name, &device)?;
+    println!("model: {model_name}: {}", loaded.report);
+    let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
+    let shape = loaded.model.config().clone();
+    config.max_len = config.max_len.min(shape.n_positions);
+    // Records in a batch differ in length; padding is masked, so that any token will do.
+    let pad = shape.pad_token_id.unwrap_or(shape.eos_token_id);
+    generation.pad_token_id = Some(pad as u32);
+
+    let data = Data::read(arguments)?;
+    let train_data = data.encode(&data.train, &tokenizer, &shape, config.max_len)?;
+    let dev_data = data.encode(&data.dev, &tokenizer, &shape, config.max_len)?;
+    let (records, references) = group_by_prompt(&data.test);
+    let limit = arguments.limit_records.unwrap_or(records.len());
+    let (records, references) = (
+        &records[..limit.min(records.len())],
+        &references[..limit.min(references.len())],
+    );
+    println!(
+        "data: {}: {} sentences to train on, {} to measure on, {} records to write about",
+        data.name,
+        data.train.len(),
+        data.dev.len(),
+        records.len()
+    );
+
+    let method = match arguments.lora()? {
+        Some(lora) => Method::causal_lora(lora, &shape),
+        None => Method::Full,
+    };
+    let shown = &records[..SHOWN.min(records.len())];
+    let writer = Writer {
+        tokenizer: &tokenizer,
+        generation: &generation,
+        batch_size: arguments.generation.batch_size,
+    };
+    let before = writer.write(&loaded.model, shown, false)?;
+    let model = method.prepare_causal(loaded.model)?;
+    let parameters = ParameterReport::of(&model);
+    println!("{parameters}");
+
+    let trained = train(
+        model,
+        &config,
+        &train_data,
+        &dev_data,
+        Some(&out),
+        Progress::Auto,
+    )?;
+    let tokens: usize = train_data.examples().iter().map(|e| e.ids.len()).sum();
+    let seconds: f64 = trained.history.epochs.iter().map(|e| e.seconds).sum();
+    println!(
+        "{} in {:.1} s, {:.0} tokens/s in training",
+        trained.evaluation,
+        trained.seconds,
+        (tokens * trained.history.epochs.len()) as f64 / seconds.max(1e-9)
+    );
+    save(&out, &method, &trained.model, &tokenizer)?;
+    let names = RunNames {
+        model: &model_name,
+        data: &data.name,
+        device: &device_name,
+    };
+    let count = data.train.len();
+    RunMetrics::of(names, &method, &config, count, parameters, &trained).write(&out)?;
+    plot(&trained.history, &out.join(PLOT))?;
+
+    let start = Instant::now();
+    let texts = writer.write(&trained.model, records, true)?;
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{} records written about in {seconds:.1} s, {:.1} a second",
+        records.len(),
+        records.len() as f64 / seconds.max(1e-9)
+    );
+    for (index, record) in shown.iter().enumerate() {
+        println!("\n{record}");
+        println!("  before:    {}", before[index]);
+        println!("  after:     {}", texts[index]);
+        println!("  reference: {}", references[index][0]);
+    }
+    let scores = score(&texts, references)?;
+    println!("\n{scores}");
+    let write = |name: &str, text: String| write_atomically(&out.join(name), text.as_bytes());
+    write(GENERATED, texts.join("\n") + "\n")?;
+    let blocks: Vec<String> = references.iter().map(|block| block.join("\n")).collect();
+    write(REFERENCES, blocks.join("\n\n") + "\n")?;
+    write(SCORES, format!("{:#}\n", serde_json::json!(scores)))?;
+    println!(
+        "written to {}: {}, {METRICS_NAME}, {PLOT}, {GENERATED}, {REFERENCES}, {SCORES}",
+        out.display(),
+        saved_as(&method)
+    );
+    Ok(())
+}
+
+/// The records and sentences of a run.
+struct Data {
+    name: String,
+    train: Vec<PromptResponse>,
+    dev: Vec<PromptResponse>,
+    test: Vec<PromptResponse>,
+}
+
+impl Data {
+    /// E2E's `train.txt`, `valid.txt` (or `dev.txt`) and `test.txt`; without the last, what is
+    /// measured on is written about.
+    fn read(arguments: &Arguments) -> Result<Self, Box<dyn Error>> {
+        let folder = arguments
+            .data
+            .clone()
+            .unwrap_or_else(|| asset("restaurants"));
+        let mut train = read_e2e(&folder.join("train.txt"))?;
+        if let Some(limit) = arguments.limit {
+            train.shuffle(&mut StdRng::seed_from_u64(arguments.training.seed));
+            train.truncate(limit);
+        }
+        let dev = match folder.join("valid.txt").exists() {
+            true => read_e2e(&folder.join("valid.txt"))?,
+            false => read_e2e(&folder.join("dev.txt"))?,
+        };
+        let test = match folder.join("test.txt").exists() {
+            true => read_e2e(&folder.join("test.txt"))?,
+            false => dev.clone(),
+        };
+        Ok(Self {
+            name: folder.display().to_string(),
+            train,
+            dev,
+            test,
+        })
+    }
+
+    fn encode(
+        &self,
+        pairs: &[PromptResponse],
+        tokenizer: &Tokenizer,
+        shape: &Gpt2Config,
+        max_len: usize,
+    ) -> Result<TokenizedDataset<CausalExample>, Box<dyn Error>> {
+        Ok(TokenizedDataset::pairs(pairs, tokenizer, shape, max_len)?)
+    }
+}
+
+/// What writes about records.
+struct Writer<'a> {
+    tokenizer: &'a Tokenizer,
+    generation: &'a GenerationConfig,
+    batch_size: usize,
+}
+
+impl Writer<'_> {
+    /// A sentence for each record.
+    fn write(
+        &self,
+        model: &CausalLm,
+        records: &[String],
+        progress: bool,
+    ) -> Result<Vec<String>, Box<dyn Error>> {
+        let bar = match progress {
+            true => ProgressBar::new(records.len() as u64),
+            false => ProgressBar::hidden(),
+        };
+        bar.set_style(ProgressStyle::with_template(
+            "writing {bar:40} {pos}/{len} {elapsed}<{eta}",
+        )?);
+        let prompts: Vec<&str> = records.iter().map(String::as_str).collect();
+        let prompts = encode_prompts(&prompts, self.tokenizer, model.config())?;
+        let mut texts = Vec::with_capacity(records.len());
+        for batch in prompts.chunks(self.batch_size.max(1)) {
+            for text in model.generate(batch, self.generation)? {
+                let text = self.tokenizer.decode(&text.tokens, true)?;
+                // One line each: a model that is not trained yet writes anything.
+                texts.push(text.split_whitespace().collect::<Vec<_>>().join(" "));
+            }
+            bar.inc(batch.len() as u64);
+        }
+        bar.finish_and_clear();
+        Ok(texts)
+    }
+}
+
+/// The folder to write to, which is empty or may be overwritten.
+///
+/// The default folder may be if all that lies in it is what this program writes.
+fn prepare_out(arguments: &Arguments) -> Result<PathBuf, Box<dyn Error>> {
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_OUT));
+    let written = [
+        ADAPTER,
+        MODEL,
+        CHECKPOINT_FOLDER,
+        METRICS_NAME,
+        PLOT,
+        GENERATED,
+        REFERENCES,
+        SCORES,
+    ];
+    let ours = arguments.out.is_none() && burn_lora_examples::holds_only(&out, &written);
+    prepare_folder(&out, arguments.overwrite || ours)?;
+    Ok(out)
+}
+
+fn saved_as(method: &Method) -> &'static str {
+    match method {
+        Method::Lora(_) => ADAPTER,
+        Method::Full | Method::Head => MODEL,
+    }
+}
+
+/// Writes the adapter or the model, over that of an earlier run.
+fn save(
+    out: &Path,
+    method: &Method,
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+) -> Result<(), Box<dyn Error>> {
+    let folder = out.join(saved_as(method));
+    match method {
+        Method::Lora(_) => model.save_adapter(DEFAULT_ADAPTER, &folder, true)?,
+        Method::Full | Method::Head => {
+            model.save_pretrained(&folder, Precision::F32, true)?;
+            tokenizer.save(&folder)?;
+        }
+    }
+    for other in [ADAPTER, MODEL].map(|name| out.join(name)) {
+        // It would not belong to the metrics beside it.
+        if other != folder && other.is_dir() {
+            std::fs::remove_dir_all(&other)?;
+        }
+    }
+    Ok(())
+}

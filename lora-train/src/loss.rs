@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn smoothing_is_pytorchs() {
         const SMOOTHED: [f32; 2] = [0.390_955_33, 2.993_613_5];
-        // torch.nn.functional.cross_entropy(…, reduction="none", label_smoothing=0.1)
+        // From scripts/print_loss_and_f1.py.
         let device = default_device();
         let logits = || Tensor::<2>::from_data([[0.5, -1.25, 2.0], [3.0, 0.0, -0.5]], &device);
         let targets = || Tensor::<1, Int>::from_data([2, 1], &device);

@@ -33,7 +33,8 @@ impl DataFiles {
     }
 
     /// `train.tsv` and `dev.tsv` of a folder, or else the hub's `train-*.parquet` and
-    /// `validation-*.parquet`, in it or in its folder `data`.
+    /// `validation-*.parquet`, in it or in its folder `data`. A data set without a validation split,
+    /// such as IMDb, is measured on its `test-*.parquet`.
     ///
     /// # Errors
     ///
@@ -108,10 +109,11 @@ fn list(folder: &Path) -> Result<Vec<String>, TrainError> {
     Ok(names)
 }
 
-/// A split under its two names.
+/// A split under its names.
 struct Split {
     tsv: &'static str,
-    parquet: &'static str,
+    /// What the hub calls it, and what is taken where there is none.
+    parquet: &'static [&'static str],
 }
 
 impl Split {
@@ -119,36 +121,38 @@ impl Split {
     fn both(names: &[String], place: &str) -> Result<(Vec<String>, Vec<String>), TrainError> {
         let train = Self {
             tsv: "train",
-            parquet: "train",
+            parquet: &["train"],
         };
         let dev = Self {
             tsv: "dev",
-            parquet: "validation",
+            parquet: &["validation", "test"],
         };
         Ok((train.choose(names, place)?, dev.choose(names, place)?))
     }
 
     fn choose(&self, names: &[String], place: &str) -> Result<Vec<String>, TrainError> {
         let table = format!("{}.tsv", self.tsv);
-        for folder in ["", "data/"] {
-            let here = |name: &&String| {
-                let name = name.strip_prefix(folder).unwrap_or_default();
-                let rest = name.strip_prefix(self.parquet).unwrap_or_default();
-                *name == table || (rest.starts_with('-') && rest.ends_with(".parquet"))
-            };
-            let found: Vec<String> = names.iter().filter(here).cloned().collect();
-            // A folder with both has the same examples twice.
-            if let Some(table) = found.iter().find(|name| name.ends_with(".tsv")) {
-                return Ok(vec![table.clone()]);
-            }
-            if !found.is_empty() {
-                return Ok(found);
+        for split in self.parquet {
+            for folder in ["", "data/"] {
+                let here = |name: &&String| {
+                    let name = name.strip_prefix(folder).unwrap_or_default();
+                    let rest = name.strip_prefix(split).unwrap_or_default();
+                    *name == table || (rest.starts_with('-') && rest.ends_with(".parquet"))
+                };
+                let found: Vec<String> = names.iter().filter(here).cloned().collect();
+                // A folder with both has the same examples twice.
+                if let Some(table) = found.iter().find(|name| name.ends_with(".tsv")) {
+                    return Ok(vec![table.clone()]);
+                }
+                if !found.is_empty() {
+                    return Ok(found);
+                }
             }
         }
         Err(TrainError::NoData {
             place: place.to_string(),
             split: self.tsv,
-            parquet: self.parquet,
+            parquet: self.parquet[0],
         })
     }
 }
@@ -197,6 +201,10 @@ mod tests {
         assert_eq!(
             found(&[shards[1], test, shards[0], dev]),
             (names(&shards), names(&[dev]))
+        );
+        assert_eq!(
+            found(&[shards[1], test, shards[0]]),
+            (names(&shards), names(&[test]))
         );
     }
 

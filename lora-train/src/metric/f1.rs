@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn scores_are_those_of_scikit_learn() {
-        // f1_score([0, 0, 1, 1, 2, 2, 2, 1], [0, 1, 1, 1, 2, 0, 2, 1], average=None | "weighted")
+        // From scripts/print_loss_and_f1.py.
         let pairs = [
             (0, 0),
             (1, 0),

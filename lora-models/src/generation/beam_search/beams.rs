@@ -91,7 +91,7 @@ impl Beams {
         }
         self.finished.sort_by(|a, b| b.score.total_cmp(&a.score));
         self.finished.truncate(config.num_beams);
-        // In the order of the draws, if they were drawn.
+        // Candidates that were drawn come in the order of the draws.
         going_on.sort_by(|a, b| b.score.total_cmp(&a.score));
         going_on.truncate(config.num_beams);
         let parents = going_on.iter().map(|candidate| candidate.beam).collect();

@@ -114,7 +114,7 @@ pub(crate) struct GenerationArguments {
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) no_repeat_ngram_size: usize,
     /// Longest sentence in tokens
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 80)]
     pub(crate) max_new_tokens: usize,
     /// Number of records at once
     #[arg(long = "generation-batch-size", value_name = "N", default_value_t = 16)]

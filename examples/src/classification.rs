@@ -12,7 +12,7 @@ use lora_core::{DEFAULT_ADAPTER, LoraModule, ParameterReport};
 use lora_models::{Precision, SequenceClassifier, TextConfig, Tokenizer, bert, gpt2};
 use lora_train::data::{DataFiles, TokenizedDataset, TokenizedExample, read_examples, sample};
 use lora_train::{
-    CHECKPOINT_FOLDER, Evaluation, METRICS_NAME, Method, Prediction, Progress, RunMetrics,
+    CHECKPOINT_FOLDER, Evaluation, LoraFa, METRICS_NAME, Method, Prediction, Progress, RunMetrics,
     RunNames, Task, plot, predict, train,
 };
 
@@ -128,7 +128,11 @@ pub fn fine_tune<M: Classifier>(
         Method::Lora(lora) => Some(lora.plan(&loaded.model)?),
         _ => None,
     };
-    let model = method.prepare(loaded.model)?;
+    let mut model = method.prepare(loaded.model)?;
+    if config.lora_fa {
+        // What the report counts is what trains.
+        model = LoraFa::freeze(model)?;
+    }
     if let Some(plan) = plan {
         println!("{plan}");
         for warning in &plan.warnings {

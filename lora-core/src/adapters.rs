@@ -1,6 +1,8 @@
 //! All adapters of one weight, and the model-wide calls on them.
 
 pub(crate) mod attachments;
+mod forward;
+mod merged;
 mod mixed_batch;
 mod module;
 mod update;
@@ -10,10 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
-    Reparameterization,
 };
-use burn::tensor::module::{embedding, linear};
-use burn::tensor::{Device, FloatDType, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 
 pub use mixed_batch::BASE_ADAPTER;
 pub use module::LoraModule;
@@ -21,10 +21,13 @@ pub use module::LoraModule;
 use crate::init::eva::Recorder;
 use crate::init::residual::Residual;
 use crate::{LoraAdapter, LoraConfig};
-use attachments::{aside, met};
+use attachments::met;
+use merged::Merged;
 pub(crate) use mixed_batch::MixedBatch;
 
 /// The adapters of one weight, by name: the [`Reparameterization`] that is attached to it.
+///
+/// [`Reparameterization`]: burn::module::Reparameterization
 ///
 /// The sum of the active ones is the weight's update. [`LoraLinear`](crate::LoraLinear) and
 /// [`LoraEmbedding`](crate::LoraEmbedding) compute each in factored form; any other module sees
@@ -50,14 +53,6 @@ struct Slot {
     active: bool,
     adapter: LoraAdapter,
     config: Arc<LoraConfig>,
-}
-
-/// What is needed to take merged adapters out again, bit for bit.
-#[derive(Debug, Clone)]
-struct Merged {
-    names: Vec<String>,
-    /// The base before merging: `(W + ΔW) - ΔW` is not `W` in floating point.
-    base: Tensor<2>,
 }
 
 impl LoraAdapters {
@@ -101,11 +96,6 @@ impl LoraAdapters {
         let active = self.slots.iter();
         let active = active.filter(move |slot| computed && chosen(slot));
         active.map(|slot| (slot.name.as_str(), &slot.adapter))
-    }
-
-    /// The adapters that are merged into the weight.
-    pub fn merged(&self) -> &[String] {
-        self.merged.as_ref().map_or(&[], |merged| &merged.names)
     }
 
     fn slot(&self, name: &str) -> Option<&Slot> {
@@ -200,52 +190,6 @@ impl LoraAdapters {
         }
     }
 
-    /// `weight` with the adapters `names` in it, computed in f32. Unless it is to be final,
-    /// `weight` itself is kept, so that [`take_unmerged`](Self::take_unmerged) can give it back.
-    pub(crate) fn merge_into(
-        &mut self,
-        names: &[&str],
-        weight: Tensor<2>,
-        last: bool,
-    ) -> Tensor<2> {
-        let merged = self.merged();
-        let names: Vec<&str> = names
-            .iter()
-            .copied()
-            .filter(|name| !merged.iter().any(|m| m == name))
-            .collect();
-        if names.is_empty() {
-            return weight;
-        }
-        let base = self
-            .merged
-            .as_ref()
-            .map_or(&weight, |merged| &merged.base)
-            .clone();
-        let dtype = FloatDType::from(weight.dtype());
-        let wide_base = base.clone().cast(FloatDType::F32);
-        let chosen = names.iter().filter_map(|name| self.get(name));
-        let sum = chosen.fold(weight.cast(FloatDType::F32), |weight, adapter| {
-            adapter.add_to_weight(weight, &wide_base)
-        });
-        if !last {
-            let before = self.merged().iter().cloned();
-            let names = before.chain(names.into_iter().map(String::from)).collect();
-            self.merged = Some(Merged { names, base });
-        }
-        sum.cast(dtype)
-    }
-
-    /// The weight before anything was merged into it, if anything was.
-    pub(crate) fn before_merging(&self) -> Option<&Tensor<2>> {
-        self.merged.as_ref().map(|merged| &merged.base)
-    }
-
-    /// As [`before_merging`](Self::before_merging), and nothing is merged from then on.
-    pub(crate) fn take_unmerged(&mut self) -> Option<Tensor<2>> {
-        self.merged.take().map(|merged| merged.base)
-    }
-
     /// Whether the adapter `name` is chosen to take part, be the adapters enabled or not.
     pub fn is_active(&self, name: &str) -> bool {
         self.slot(name).is_some_and(|slot| slot.active)
@@ -256,87 +200,11 @@ impl LoraAdapters {
         self.enabled
     }
 
-    /// The linear layer's output with the active adapters.
-    ///
-    /// # Shapes
-    ///
-    /// - `x`: `[rows, d_in]`
-    /// - output: `[rows, d_out]`
-    pub(crate) fn linear(
-        &self,
-        x: Tensor<2>,
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-    ) -> Tensor<2> {
-        if let Some(recorder) = &self.recorder {
-            recorder.record(&x);
-        }
-        let output = linear(x.clone(), weight.clone(), bias.clone());
-        if let Some(batch) = &self.batch {
-            return batch.linear(self, output, x, &weight, bias.as_ref());
-        }
-        self.active().fold(output, |output, (_, adapter)| {
-            adapter.add_to_linear(output, x.clone(), &weight, bias.as_ref())
-        })
-    }
-
-    /// The table's rows with the active adapters.
-    ///
-    /// # Shapes
-    ///
-    /// - `ids`: `[batch, sequence]`
-    /// - output: `[batch, sequence, d_model]`
-    pub(crate) fn embedding(&self, ids: Tensor<2, Int>, weight: Tensor<2>) -> Tensor<3> {
-        let output = embedding(weight.clone(), ids.clone());
-        let shape = output.dims();
-        let [batch, sequence, d_model] = shape;
-        let rows = batch * sequence;
-        let output = output.reshape([rows, d_model]);
-        if let Some(batch) = &self.batch {
-            let ids = ids.reshape([rows]);
-            return batch.embedding(self, output, ids, &weight).reshape(shape);
-        }
-        let output = self.active().fold(output, |output, (_, adapter)| {
-            let narrow = embedding(adapter.a.val(), ids.clone());
-            let narrow = narrow.reshape([rows, adapter.rank()]);
-            adapter.add_to_embedding(output, narrow, &weight)
-        });
-        output.reshape(shape)
-    }
-
     fn mapped(mut self, mut f: impl FnMut(&str, LoraAdapter) -> LoraAdapter) -> Self {
         for slot in &mut self.slots {
             slot.adapter = f(&slot.name, slot.adapter.clone());
         }
         self
-    }
-
-    fn with_base(mut self, f: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Self {
-        if let Some(merged) = &mut self.merged {
-            merged.base = f(merged.base.clone());
-        }
-        self
-    }
-}
-
-impl Reparameterization for LoraAdapters {
-    const NAME: &'static str = "lora";
-
-    /// The weight with the active adapters in it, for modules that read their weight as a whole.
-    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        if aside() || self.active().next().is_none() {
-            return base;
-        }
-        if let Some(batch) = &self.batch {
-            batch.require_only();
-        }
-        let shape = base.shape();
-        let dims = [shape[0], shape[1]];
-        let base = base.reshape(dims);
-        let weight = self.active().fold(base.clone(), |weight, (_, adapter)| {
-            adapter.add_to_weight(weight, &base)
-        });
-        weight.reshape(shape)
     }
 }
 

@@ -195,7 +195,12 @@ mod loralib {
         assert_eq!(head.len(), 4);
         for (name, data) in head {
             assert_eq!(data, file.read_floats(&name).unwrap(), "{name}");
+            let shape = data.shape().to_vec();
+            assert_eq!(file.read(&name, &shape).unwrap(), Some(data), "{name}");
+            let error = file.read(&name, &[1, 2, 3]).unwrap_err();
+            assert!(matches!(&error, LoraError::Shape { .. }), "{error}");
         }
+        assert!(file.read("nothing", &[]).unwrap().is_none());
         // What trains is the adapter and the head.
         assert_eq!(trainable(&model).len(), 3 * 2 + 4);
     }

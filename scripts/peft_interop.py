@@ -55,6 +55,7 @@ METHODS = {
     "PiSSA, rsLoRA": dict(init_lora_weights="pissa", use_rslora=True),
     "OLoRA": dict(init_lora_weights="olora"),
     "EVA": dict(init_lora_weights="eva"),
+    "LoftQ": dict(init_lora_weights="loftq", loftq_config={"loftq_bits": 4, "loftq_iter": 2}),
 }
 # What only one side writes: the options of our program, and the LoraConfig arguments.
 WRITTEN_HERE = {

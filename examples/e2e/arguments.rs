@@ -78,7 +78,7 @@ pub(crate) enum Kind {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How to train")]
 pub(crate) struct TrainingArguments {
-    /// Number of times each sentence is seen [default: 5; with the small model and data 12]
+    /// Number of times each sentence is seen [default: 5; with the small model and data 6]
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<usize>,
     /// Number of sentences in a step
@@ -132,7 +132,7 @@ impl Arguments {
         };
         // With the large data set the small model has steps enough.
         let small = self.model.is_none() && self.data.is_none();
-        let (epochs, warmup) = if small { (12, 30) } else { (5, 500) };
+        let (epochs, warmup) = if small { (6, 30) } else { (5, 500) };
         TrainingConfig::new()
             .with_epochs(training.epochs.unwrap_or(epochs))
             .with_batch_size(training.batch_size)

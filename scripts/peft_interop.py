@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Exchange adapters between burn-lora and PEFT, in both directions, for every method.
 
-    pip install torch transformers peft
+    pip install torch transformers peft bitsandbytes
     cargo build --release --example interop
     python scripts/peft_interop.py --out docs/peft_interop.md
 
 For each configuration, on a base model of the parity cases:
 - burn-lora writes an adapter, PEFT loads it: no key may be missing or unexpected, and the logits have to agree;
 - PEFT writes an adapter, burn-lora loads it: likewise (a wrong key is an error there).
+PEFT's LoftQ asks for a GPU; `loftq_on_cpu` has what it takes to run it without.
 Prints and writes a table; exit code 1 if anything differs by more than 1e-5.
 """
 
@@ -23,6 +24,7 @@ import peft
 import torch
 import transformers as hf
 from peft import LoraConfig, PeftModel, get_peft_model
+from make_init_cases import loftq_on_cpu
 from safetensors.torch import load_file
 
 warnings.filterwarnings("ignore")
@@ -55,7 +57,8 @@ METHODS = {
     "PiSSA, rsLoRA": dict(init_lora_weights="pissa", use_rslora=True),
     "OLoRA": dict(init_lora_weights="olora"),
     "EVA": dict(init_lora_weights="eva"),
-    "LoftQ": dict(init_lora_weights="loftq", loftq_config={"loftq_bits": 4, "loftq_iter": 2}),
+    "LoftQ, 4 bits": dict(init_lora_weights="loftq", loftq_config={"loftq_bits": 4, "loftq_iter": 2}),
+    "LoftQ, 8 bits": dict(init_lora_weights="loftq", loftq_config={"loftq_bits": 8, "loftq_iter": 1}),
 }
 # What only one side writes: the options of our program, and the LoraConfig arguments.
 WRITTEN_HERE = {
@@ -155,6 +158,7 @@ def row(args, method):
 def main():
     args = parse_args()
     torch.set_num_threads(1)
+    loftq_on_cpu()
     lines = ["| method | ours → PEFT | PEFT → ours |", "|---|---:|---:|"]
     print("\n".join(lines))
     all_well = True

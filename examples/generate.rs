@@ -36,7 +36,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 60)]
     max_new_tokens: usize,
     /// Take the likeliest token each time
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
     greedy: bool,
     /// Divide scores by this before a draw: below 1 is more cautious
     #[arg(long, value_name = "T", default_value_t = 0.8)]
@@ -54,7 +54,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     no_repeat_ngram_size: usize,
     /// Number of beams
-    #[arg(long, value_name = "N", conflicts_with_all = ["greedy", "temperature", "top_k", "top_p"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["greedy", "temperature", "top_k", "top_p", "seed"])]
     beams: Option<usize>,
     /// With beams: above 0 favours long texts, below 0 short ones
     #[arg(long, value_name = "P", default_value_t = 1.0, requires = "beams")]
@@ -68,18 +68,24 @@ struct Arguments {
 
 impl Arguments {
     fn config(&self) -> GenerationConfig {
-        GenerationConfig {
+        let config = GenerationConfig {
             max_new_tokens: self.max_new_tokens,
-            do_sample: !self.greedy && self.beams.is_none(),
-            temperature: self.temperature,
-            top_k: Some(self.top_k),
-            top_p: self.top_p,
             repetition_penalty: self.repetition_penalty,
             no_repeat_ngram_size: self.no_repeat_ngram_size,
             num_beams: self.beams.unwrap_or(1),
             length_penalty: self.length_penalty,
-            seed: self.seed,
             ..GenerationConfig::default()
+        };
+        if self.greedy || self.beams.is_some() {
+            return config;
+        }
+        GenerationConfig {
+            do_sample: true,
+            temperature: self.temperature,
+            top_k: Some(self.top_k),
+            top_p: self.top_p,
+            seed: self.seed,
+            ..config
         }
     }
 }
@@ -105,12 +111,14 @@ fn generate(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         prompt.push(loaded.model.config().bos_token_id as u32);
     }
 
-    let mut model = loaded.model;
+    // An adapter that does not fit is an error before anything is written.
+    let base = loaded.model;
+    let mut model = base.clone();
     for (index, folder) in arguments.adapters.iter().enumerate() {
         model = model.load_adapter(&adapter_name(index), folder)?;
     }
     println!("\nbase model");
-    model.with_adapters_disabled(|base| write(base, &tokenizer, &prompt, arguments, &config))??;
+    write(&base, &tokenizer, &prompt, arguments, &config)?;
     for (index, folder) in arguments.adapters.iter().enumerate() {
         model = model.set_active(&[&adapter_name(index)])?;
         println!("\n{}", folder.display());
@@ -162,4 +170,32 @@ fn show(piece: &str) -> Result<(), Box<dyn Error>> {
     let mut output = std::io::stdout();
     output.write_all(piece.as_bytes())?;
     Ok(output.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<GenerationConfig, clap::Error> {
+        let words = std::iter::once("generate").chain(text.split_whitespace());
+        Arguments::try_parse_from(words).map(|arguments| arguments.config())
+    }
+
+    #[test]
+    fn sampling_is_the_default_and_others_exclude_it() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+        let sampling = parse("").unwrap();
+        assert!(sampling.do_sample && sampling.temperature == 0.8);
+        let greedy = parse("--greedy").unwrap();
+        assert_eq!((greedy.do_sample, greedy.temperature), (false, 1.0));
+        let beams = parse("--beams 4 --length-penalty 2").unwrap();
+        assert_eq!((beams.num_beams, beams.length_penalty), (4, 2.0));
+        for bad in [
+            "--greedy --top-k 5",
+            "--beams 2 --seed 1",
+            "--length-penalty 2",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -56,7 +56,7 @@ pub(crate) struct MethodArguments {
     /// PEFT's adapter_config.json, or a folder with one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["rank", "alpha", "lora_dropout"])]
     pub(crate) config: Option<PathBuf>,
-    /// Rank of the adapters on c_attn [default: 4]
+    /// Rank of the adapters on c_attn, which is query, key and value in one [default: 4]
     #[arg(long, value_name = "R")]
     pub(crate) rank: Option<usize>,
     /// Scale of the adapters, divided by the rank [default: 32]
@@ -110,7 +110,7 @@ pub(crate) struct GenerationArguments {
     /// Above 0 favours long sentences, below 0 short ones
     #[arg(long, value_name = "P", default_value_t = 0.9)]
     pub(crate) length_penalty: f64,
-    /// No sequence of so many tokens occurs twice, the record included
+    /// No sequence of so many tokens occurs twice in a sentence
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) no_repeat_ngram_size: usize,
     /// Longest sentence in tokens
@@ -179,6 +179,8 @@ impl GenerationArguments {
             num_beams: self.beams,
             length_penalty: self.length_penalty,
             no_repeat_ngram_size: self.no_repeat_ngram_size,
+            // Names are to be taken over from the record.
+            no_repeat_ngram_in_prompt: false,
             ..GenerationConfig::default()
         }
     }

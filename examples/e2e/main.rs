@@ -4,6 +4,7 @@
 mod arguments;
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -15,10 +16,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lora_core::file::{prepare_folder, write_atomically};
 use lora_core::{DEFAULT_ADAPTER, LoraModule, ParameterReport};
 use lora_models::generation::GenerationConfig;
-use lora_models::gpt2::{CausalLm, Gpt2Config};
+use lora_models::gpt2::CausalLm;
 use lora_models::{Precision, PretrainedModel, Tokenizer};
 use lora_train::data::{
-    CausalExample, PromptResponse, TokenizedDataset, encode_prompts, group_by_prompt, read_e2e,
+    PromptResponse, TokenizedDataset, encode_prompts, group_by_prompt, read_e2e,
 };
 use lora_train::text_metrics::score;
 use lora_train::{
@@ -49,6 +50,7 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     config.validate()?;
     let mut generation = arguments.generation.config();
     generation.validate()?;
+    let lora = arguments.lora()?;
     let out = prepare_out(arguments)?;
     let (device_name, device) = arguments.device.open()?;
 
@@ -67,8 +69,10 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     generation.pad_token_id = Some(pad as u32);
 
     let data = Data::read(arguments)?;
-    let train_data = data.encode(&data.train, &tokenizer, &shape, config.max_len)?;
-    let dev_data = data.encode(&data.dev, &tokenizer, &shape, config.max_len)?;
+    let encode = |pairs: &[PromptResponse]| {
+        TokenizedDataset::pairs(pairs, &tokenizer, &shape, config.max_len)
+    };
+    let (train_data, dev_data) = (encode(&data.train)?, encode(&data.dev)?);
     let (records, references) = group_by_prompt(&data.test);
     let limit = arguments.limit_records.unwrap_or(records.len());
     let (records, references) = (
@@ -83,16 +87,33 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         records.len()
     );
 
-    let method = match arguments.lora()? {
+    let steps = config.steps(data.train.len());
+    if let Some(warmup) = config.warmup_steps.filter(|warmup| *warmup >= steps) {
+        eprintln!(
+            "warning: the learning rate rises for {warmup} steps and the run has {steps}: it never \
+             gets to {}; see --warmup-steps",
+            config.learning_rate
+        );
+    }
+    let method = match lora {
         Some(lora) => Method::causal_lora(lora, &shape),
         None => Method::Full,
     };
+    if let Method::Lora(lora) = &method {
+        let plan = lora.plan(&loaded.model)?;
+        println!("{plan}");
+        for warning in &plan.warnings {
+            eprintln!("warning: {warning}");
+        }
+    }
     let shown = &records[..SHOWN.min(records.len())];
     let writer = Writer {
         tokenizer: &tokenizer,
         generation: &generation,
         batch_size: arguments.generation.batch_size,
     };
+    // What cannot be written about is an error now and not after the training.
+    writer.check(&loaded.model, records)?;
     let before = writer.write(&loaded.model, shown, false)?;
     let model = method.prepare_causal(loaded.model)?;
     let parameters = ParameterReport::of(&model);
@@ -106,7 +127,16 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         Some(&out),
         Progress::Auto,
     )?;
-    let tokens: usize = train_data.examples().iter().map(|e| e.ids.len()).sum();
+    if std::io::stdout().is_terminal() {
+        // The dashboard takes its numbers with it when it closes.
+        for epoch in &trained.history.epochs {
+            println!("epoch {}/{}: {epoch}", epoch.epoch, config.epochs);
+        }
+    }
+    if trained.interrupted {
+        println!("stopped after {} epochs", trained.history.epochs.len());
+    }
+    let tokens: usize = train_data.examples().iter().map(|e| e.ids().len()).sum();
     let seconds: f64 = trained.history.epochs.iter().map(|e| e.seconds).sum();
     println!(
         "{} in {:.1} s, {:.0} tokens/s in training",
@@ -189,16 +219,6 @@ impl Data {
             test,
         })
     }
-
-    fn encode(
-        &self,
-        pairs: &[PromptResponse],
-        tokenizer: &Tokenizer,
-        shape: &Gpt2Config,
-        max_len: usize,
-    ) -> Result<TokenizedDataset<CausalExample>, Box<dyn Error>> {
-        Ok(TokenizedDataset::pairs(pairs, tokenizer, shape, max_len)?)
-    }
 }
 
 /// What writes about records.
@@ -209,6 +229,28 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Checks that every record leaves room for a sentence.
+    fn check(&self, model: &CausalLm, records: &[String]) -> Result<(), Box<dyn Error>> {
+        if records.is_empty() {
+            return Err("there are no records to write about: see --limit-records".into());
+        }
+        let texts: Vec<&str> = records.iter().map(String::as_str).collect();
+        let positions = model.config().n_positions;
+        let new = self.generation.max_new_tokens;
+        let prompts = encode_prompts(&texts, self.tokenizer, model.config())?;
+        for (record, prompt) in records.iter().zip(prompts) {
+            if prompt.len() + new > positions {
+                return Err(format!(
+                    "the record {record:?} has {} tokens, which with --max-new-tokens {new} are \
+                     more than the model's {positions} positions",
+                    prompt.len()
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+
     /// A sentence for each record.
     fn write(
         &self,

@@ -6,10 +6,7 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lora_models::Tokenizer;
 
-use crate::LanguageModel;
-
-/// One of this many documents is held out to measure the model on.
-const HELD_OUT: usize = 100;
+use crate::{HELD_OUT, LanguageModel};
 
 /// The documents of text files, one a line.
 pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<String>, Box<dyn Error>> {

@@ -82,12 +82,30 @@ struct Arguments {
     device: DeviceArgument,
 }
 
+impl Arguments {
+    fn check(&self) -> Result<(), String> {
+        let at_least = |option: &str, value: usize, least: usize| match value >= least {
+            true => Ok(()),
+            false => Err(format!("{option} is {value}, expected at least {least}")),
+        };
+        at_least("--parallel", self.parallel, 1)?;
+        // The shortest sequences are a quarter of this, with two special tokens and one to predict.
+        at_least("--max-len", self.max_len, 12)?;
+        match (0.0..=1.0).contains(&self.mask) {
+            true => Ok(()),
+            false => Err(format!("--mask is {}, expected 0 to 1", self.mask)),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Architecture {
     Roberta,
     Gpt2,
 }
 
+/// One of this many documents is held out to measure the model on.
+const HELD_OUT: usize = 100;
 /// Steps between two measurements, each followed by a save.
 const MEASURE_EVERY: usize = 1000;
 
@@ -148,6 +166,7 @@ fn main() -> ExitCode {
 }
 
 fn pretrain<M: LanguageModel>(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    arguments.check()?;
     let (_, device) = arguments.device.open()?;
     prepare_folder(&arguments.out, arguments.overwrite)?;
     let documents = corpus::read(&arguments.text)?;
@@ -165,6 +184,15 @@ fn pretrain<M: LanguageModel>(arguments: &Arguments) -> Result<(), Box<dyn Error
         tokenizer.vocab_size(),
         corpus.held_out.len()
     );
+
+    if corpus.train.len().min(corpus.held_out.len()) <= arguments.max_len {
+        return Err(format!(
+            "there is too little text: one document of {HELD_OUT} is held out, and both parts have \
+             to be longer than --max-len {}",
+            arguments.max_len
+        )
+        .into());
+    }
 
     device.seed(arguments.seed);
     let training_device = device.clone().autodiff();

@@ -32,7 +32,8 @@ pub trait TextConfig: PretrainedConfig {
 
 /// A model that sorts texts into classes, whatever its architecture.
 pub trait SequenceClassifier: PretrainedModel<Config: TextConfig> {
-    /// The logits of each class.
+    /// The logits of each class. A model without segments ignores `token_type_ids`; GPT-2 pools at
+    /// the last token that the mask has, even if it is the padding token.
     ///
     /// # Shapes
     ///

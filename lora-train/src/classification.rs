@@ -21,7 +21,11 @@ macro_rules! classification_task {
             type Output = ClassificationOutput;
             type Evaluation = Evaluation;
 
-            fn check(&self, batch_size: usize) -> Result<(), TrainError> {
+            fn check(
+                &self,
+                _data: &[TokenizedExample],
+                batch_size: usize,
+            ) -> Result<(), TrainError> {
                 check(self.config(), batch_size)
             }
 
@@ -170,7 +174,7 @@ mod tests {
             ..gpt2::Gpt2Config::small()
         };
         let check = |config: &gpt2::Gpt2Config, batch_size| {
-            gpt2::SequenceClassification::new(config, &default_device()).check(batch_size)
+            gpt2::SequenceClassification::new(config, &default_device()).check(&[], batch_size)
         };
         check(&config, 1).unwrap();
         let error = check(&config, 2).unwrap_err().to_string();

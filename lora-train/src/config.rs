@@ -41,8 +41,9 @@ pub struct TrainingConfig {
     /// The number of steps over which the learning rate rises from 0; `warmup_ratio` then does not
     /// count.
     pub warmup_steps: Option<usize>,
-    /// How much the targets are smoothed, 0 to 1: the part of each target that is spread over all
-    /// classes (or tokens).
+    /// How much the targets of training are smoothed, 0 to 1: the part of each target that is spread
+    /// over all classes (or tokens). Losses and perplexities of development data are not smoothed,
+    /// unlike Hugging Face's `eval_loss`.
     #[config(default = 0.0)]
     pub label_smoothing: f64,
     /// The longest sequence in tokens, special ones included; what is longer is cut.

@@ -26,15 +26,15 @@ pub enum TrainError {
     },
     /// A folder or a repository lacks the files of a data set.
     #[error(
-        "{place} has no {split} data: expected {split}.tsv, or {parquet}-*.parquet in it or in its \
-         folder `data`"
+        "{place} has no {split} data: expected {split}.tsv, or {parquet}-*.parquet, in it, in its \
+         folder `data` or in the only other folder that has training data"
     )]
     NoData {
         /// The folder, or the hub id.
         place: String,
         /// `train` or `dev`.
         split: &'static str,
-        /// What the hub calls the split: `train` or `validation`.
+        /// What the hub calls the split: `train`, or `validation` or `test`.
         parquet: &'static str,
     },
     /// A data file, or what is left of it, has no examples.
@@ -97,6 +97,25 @@ pub enum TrainError {
         /// How many the model has.
         count: usize,
     },
+    /// The tokenizer makes nothing of a text.
+    #[error("text {index} ({text:?}) has no tokens: expected at least one")]
+    NoTokens {
+        /// The text, counted from 0.
+        index: usize,
+        /// The text.
+        text: String,
+    },
+    /// An example of a language model has nothing to see or nothing to predict.
+    #[error(
+        "an example of {tokens} tokens, of which {prompt} are given: expected at least one that is \
+         given and one that is to be predicted"
+    )]
+    CausalExample {
+        /// The tokens of the example.
+        tokens: usize,
+        /// How many are given.
+        prompt: usize,
+    },
     /// An example's label is no class of the model.
     #[error("example {index} ({text:?}) has label {label}, expected 0 to {}", num_labels - 1)]
     Label {
@@ -123,12 +142,12 @@ pub enum TrainError {
     NoPadToken,
     /// A prompt leaves no room for a response.
     #[error(
-        "example {index}: its prompt has {tokens} tokens, which leaves no room for a response in \
-         {max_len}: shorten the prompt or raise the maximum length"
+        "the prompt {text:?} has {tokens} tokens, which leaves no room for a response in {max_len}: \
+         shorten the prompt or raise the maximum length"
     )]
     Prompt {
-        /// The example, counted from 0.
-        index: usize,
+        /// The prompt.
+        text: String,
         /// The tokens of the prompt, with the separator behind it.
         tokens: usize,
         /// The longest sequence.

@@ -69,8 +69,17 @@ impl Task for CausalLm {
     type Output = TokenLosses;
     type Evaluation = LanguageModelEvaluation;
 
-    fn check(&self, _batch_size: usize) -> Result<(), TrainError> {
-        Ok(())
+    fn check(&self, data: &[CausalExample], _batch_size: usize) -> Result<(), TrainError> {
+        // The last token of an example is only ever predicted.
+        let longest = data.iter().map(|example| example.ids().len() - 1).max();
+        let max_tokens = self.config().n_positions;
+        match longest.unwrap_or_default() {
+            longest if longest > max_tokens => Err(TrainError::MaxLen {
+                max_len: longest,
+                max_tokens,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn batcher(&self) -> CausalBatcher {
@@ -101,7 +110,7 @@ impl Task for CausalLm {
         let device = device_of(&model);
         let mut examples: Vec<&CausalExample> = data.examples().iter().collect();
         // Examples of like lengths side by side leave little to pad.
-        examples.sort_by_key(|example| example.ids.len());
+        examples.sort_by_key(|example| example.ids().len());
         let (mut sum, mut tokens) = (0.0, 0);
         for chunk in examples.chunks(batch_size.max(1)) {
             let losses = model
@@ -146,10 +155,7 @@ mod tests {
     }
 
     fn example(ids: &[i32], prompt: usize) -> CausalExample {
-        CausalExample {
-            ids: ids.to_vec(),
-            prompt,
-        }
+        CausalExample::new(ids.to_vec(), prompt).unwrap()
     }
 
     /// The mean loss of one example, by itself and straight from the definition.

@@ -3,5 +3,5 @@
 mod f1;
 mod perplexity;
 
-pub use f1::{ClassesInput, WeightedF1Metric, f1_scores, weighted_f1};
+pub use f1::{ClassCounts, ClassesInput, WeightedF1Metric};
 pub use perplexity::PerplexityMetric;

@@ -6,7 +6,7 @@ use lora_models::{SequenceClassifier, TextConfig, Tokenizer};
 use serde::Serialize;
 
 use crate::data::{ClassificationBatcher, TokenizedDataset, Tokens, encode_checked};
-use crate::metric::weighted_f1;
+use crate::metric::ClassCounts;
 use crate::{Task, TrainError};
 
 /// What a model says about one text.
@@ -118,7 +118,7 @@ pub(crate) fn evaluate_classifier<M: SequenceClassifier>(
     let right = pairs.iter().filter(|(said, right)| said == right).count();
     Ok(Evaluation {
         accuracy: right as f64 / count as f64,
-        f1_weighted: weighted_f1(&pairs),
+        f1_weighted: pairs.into_iter().collect::<ClassCounts>().weighted_f1(),
         loss: total / count as f64,
         count,
     })

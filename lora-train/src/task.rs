@@ -27,12 +27,12 @@ pub trait Task: Module + ModuleDisplayDefault + Debug + 'static {
     /// How well the model does on a data set.
     type Evaluation: Debug;
 
-    /// Checks that the model can be trained on batches of `batch_size` examples.
+    /// Checks that the model can be trained, or measured, on this data in batches of `batch_size`.
     ///
     /// # Errors
     ///
     /// [`TrainError`] that says what stands in the way.
-    fn check(&self, batch_size: usize) -> Result<(), TrainError>;
+    fn check(&self, data: &[Self::Example], batch_size: usize) -> Result<(), TrainError>;
 
     /// Makes batches for this model.
     fn batcher(&self) -> Self::Batcher;

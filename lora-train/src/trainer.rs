@@ -88,7 +88,8 @@ pub fn train<T: Task>(
     progress: Progress,
 ) -> Result<Trained<T>, TrainError> {
     config.validate()?;
-    model.check(config.batch_size)?;
+    model.check(train_data.examples(), config.batch_size)?;
+    model.check(dev_data.examples(), config.batch_size)?;
     let start = Instant::now();
     let device = device_of(&model);
     device.seed(config.seed);

@@ -51,8 +51,14 @@ pub struct GenerationConfig {
     pub length_penalty: f64,
     /// When beam search ends.
     pub early_stopping: EarlyStopping,
-    /// No n-gram of this length occurs twice, in prompt and new text together; 0 is no limit.
+    /// No n-gram of this length occurs twice, in prompt and new text together (but see
+    /// `no_repeat_ngram_in_prompt`); 0 is no limit.
     pub no_repeat_ngram_size: usize,
+    /// Whether `no_repeat_ngram_size` counts the prompt's n-grams as well. Not a field of Hugging
+    /// Face, which always does; a text that takes names over from its prompt needs `false`, as in the
+    /// LoRA paper's beam search.
+    #[serde(skip_serializing_if = "is_true")]
+    pub no_repeat_ngram_in_prompt: bool,
     /// How many texts each prompt gets, by sampling or as the best of beam search.
     pub num_return_sequences: usize,
     /// The tokens that end a text; `None` is the model configuration's, and an empty list is none.
@@ -81,12 +87,17 @@ impl Default for GenerationConfig {
             length_penalty: 1.0,
             early_stopping: EarlyStopping::False,
             no_repeat_ngram_size: 0,
+            no_repeat_ngram_in_prompt: true,
             num_return_sequences: 1,
             eos_token_id: None,
             pad_token_id: None,
             seed: None,
         }
     }
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl GenerationConfig {

@@ -32,7 +32,11 @@ impl<'a> LogitsProcessors<'a> {
         if config.repetition_penalty != 1.0 {
             repetition_penalty(scores, tokens, config.repetition_penalty as f32);
         }
-        no_repeat_ngram(scores, tokens, config.no_repeat_ngram_size);
+        let counted = match config.no_repeat_ngram_in_prompt {
+            true => tokens,
+            false => &tokens[tokens.len().saturating_sub(new_tokens)..],
+        };
+        no_repeat_ngram(scores, counted, config.no_repeat_ngram_size);
         min_new_tokens(scores, new_tokens, config.min_new_tokens, self.ends);
         if !config.do_sample {
             return;
@@ -55,5 +59,27 @@ impl<'a> LogitsProcessors<'a> {
             1 => 1,
             _ => (self.ends.len() + 1).max(2),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n_grams_of_the_prompt_count_as_the_configuration_says() {
+        let excluded = |in_prompt| {
+            let config = GenerationConfig {
+                no_repeat_ngram_size: 2,
+                no_repeat_ngram_in_prompt: in_prompt,
+                ..GenerationConfig::default()
+            };
+            let mut scores = [0.0; 5];
+            // The prompt has 1 2; the new text, 3 4 3 1.
+            LogitsProcessors::new(&config, &[]).apply(&mut scores, &[1, 2, 3, 4, 3, 1], 4);
+            scores.map(|score| score == f32::NEG_INFINITY)
+        };
+        assert_eq!(excluded(true), [false, false, true, false, false]);
+        assert_eq!(excluded(false), [false; 5]);
     }
 }

@@ -15,10 +15,35 @@ use crate::TrainError;
 /// A text as token ids, of which the first few are given and the others are to be predicted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CausalExample {
-    /// Token ids.
-    pub ids: Vec<i32>,
-    /// How many of them are given, at least 1.
-    pub prompt: usize,
+    ids: Vec<i32>,
+    prompt: usize,
+}
+
+impl CausalExample {
+    /// Token ids, the first `prompt` of which are given.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::CausalExample`] unless at least one is given and one is not.
+    pub fn new(ids: Vec<i32>, prompt: usize) -> Result<Self, TrainError> {
+        match (1..ids.len()).contains(&prompt) {
+            true => Ok(Self { ids, prompt }),
+            false => Err(TrainError::CausalExample {
+                tokens: ids.len(),
+                prompt,
+            }),
+        }
+    }
+
+    /// All tokens.
+    pub fn ids(&self) -> &[i32] {
+        &self.ids
+    }
+
+    /// How many of them are given.
+    pub fn prompt(&self) -> usize {
+        self.prompt
+    }
 }
 
 /// What is said, and what is to be answered.
@@ -84,8 +109,9 @@ impl Batcher<CausalExample, CausalBatch> for CausalBatcher {
 
 impl TokenizedDataset<CausalExample> {
     /// Texts one after the other, each followed by the model's end token, cut into blocks of
-    /// `block_len` tokens as Hugging Face's `run_clm.py` does. Every token but a block's first is
-    /// predicted. What is left over at the end is dropped, unless it is all there is.
+    /// `block_len` tokens: as Hugging Face's `run_clm.py`, which puts no end token there. Every token
+    /// but a block's first is predicted. What is left over at the end is dropped, unless it is all
+    /// there is.
     ///
     /// # Errors
     ///
@@ -99,6 +125,7 @@ impl TokenizedDataset<CausalExample> {
         block_len: usize,
     ) -> Result<Self, TrainError> {
         check_length("block_len", block_len, config)?;
+        let [_, end] = marks(config)?;
         let mut ids = Vec::new();
         for (text, encoding) in texts.iter().zip(tokenizer.encode_batch(texts, usize::MAX)?) {
             ids.extend(embeddable(
@@ -107,17 +134,14 @@ impl TokenizedDataset<CausalExample> {
                 config.vocab_size,
                 text.as_ref(),
             )?);
-            ids.push(config.eos_token_id as i32);
+            ids.push(end as i32);
         }
-        let block = |ids: &[i32]| CausalExample {
-            ids: ids.to_vec(),
-            prompt: 1,
-        };
+        let block = |ids: &[i32]| CausalExample::new(ids.to_vec(), 1);
         let mut blocks: Vec<_> = ids.chunks_exact(block_len).map(block).collect();
-        if blocks.is_empty() && ids.len() > 1 {
+        if blocks.is_empty() && !ids.is_empty() {
             blocks.push(block(&ids));
         }
-        Self::new(blocks)
+        Self::new(blocks.into_iter().collect::<Result<_, _>>()?)
     }
 
     /// Prompts with their responses, as the LoRA paper's GPT-2 experiments have them: the prompt,
@@ -135,6 +159,7 @@ impl TokenizedDataset<CausalExample> {
         max_len: usize,
     ) -> Result<Self, TrainError> {
         check_length("max_len", max_len, config)?;
+        let [_, end] = marks(config)?;
         let prompts: Vec<&str> = pairs.iter().map(|pair| pair.prompt.as_str()).collect();
         let prompts = encode_prompts(&prompts, tokenizer, config)?;
         let responses: Vec<String> = pairs
@@ -143,21 +168,21 @@ impl TokenizedDataset<CausalExample> {
             .collect();
         let responses = tokenizer.encode_batch(&responses, usize::MAX)?;
         let mut examples = Vec::with_capacity(pairs.len());
-        for (index, (given, response)) in prompts.into_iter().zip(responses).enumerate() {
+        for (pair, (given, response)) in pairs.iter().zip(prompts.into_iter().zip(responses)) {
             let mut ids: Vec<i32> = given.into_iter().map(|id| id as i32).collect();
             let prompt = ids.len();
             if prompt >= max_len {
                 return Err(TrainError::Prompt {
-                    index,
+                    text: pair.prompt.clone(),
                     tokens: prompt,
                     max_len,
                 });
             }
-            let text = &pairs[index].response;
+            let text = &pair.response;
             ids.extend(embeddable(response.ids, "token", config.vocab_size, text)?);
-            ids.push(config.eos_token_id as i32);
+            ids.push(end as i32);
             ids.truncate(max_len);
-            examples.push(CausalExample { ids, prompt });
+            examples.push(CausalExample::new(ids, prompt)?);
         }
         Self::new(examples)
     }
@@ -174,11 +199,12 @@ pub fn encode_prompts(
     tokenizer: &Tokenizer,
     config: &Gpt2Config,
 ) -> Result<Vec<Vec<u32>>, TrainError> {
+    let [start, _] = marks(config)?;
     let encodings = tokenizer.encode_batch(prompts, usize::MAX)?;
     let mut encoded = Vec::with_capacity(prompts.len());
     for (mut encoding, text) in encodings.into_iter().zip(prompts) {
         embeddable(encoding.ids.clone(), "token", config.vocab_size, text)?;
-        encoding.ids.push(config.bos_token_id as u32);
+        encoding.ids.push(start);
         encoded.push(encoding.ids);
     }
     Ok(encoded)
@@ -233,6 +259,17 @@ pub fn read_e2e(path: &Path) -> Result<Vec<PromptResponse>, TrainError> {
         }),
         false => Ok(pairs),
     }
+}
+
+/// The tokens that start and end a text, which the model has embeddings for.
+fn marks(config: &Gpt2Config) -> Result<[u32; 2], TrainError> {
+    let ids = [config.bos_token_id, config.eos_token_id];
+    let names = ["`bos_token_id`", "`eos_token_id`"];
+    for (id, name) in ids.into_iter().zip(names) {
+        let id = u32::try_from(id).unwrap_or(u32::MAX);
+        embeddable(vec![id], "token", config.vocab_size, name)?;
+    }
+    Ok(ids.map(|id| id as u32))
 }
 
 fn check_length(field: &'static str, length: usize, config: &Gpt2Config) -> Result<(), TrainError> {
@@ -298,7 +335,7 @@ mod tests {
         let data = TokenizedDataset::blocks(&texts, &tokenizer(), &config(), 4).unwrap();
         assert_eq!(data.examples().len(), all.len() / 4);
         for (block, expected) in data.examples().iter().zip(all.chunks(4)) {
-            assert_eq!((block.ids.as_slice(), block.prompt), (expected, 1));
+            assert_eq!((block.ids(), block.prompt()), (expected, 1));
         }
         let whole = TokenizedDataset::blocks(&texts, &tokenizer(), &config(), 40).unwrap();
         assert_eq!(whole.examples()[0].ids, all);
@@ -322,10 +359,7 @@ mod tests {
 
     #[test]
     fn a_batch_predicts_the_responses_only() {
-        let example = |ids: &[i32], prompt| CausalExample {
-            ids: ids.to_vec(),
-            prompt,
-        };
+        let example = |ids: &[i32], prompt| CausalExample::new(ids.to_vec(), prompt).unwrap();
         let items = vec![example(&[5, 6, 7, 8, 9], 3), example(&[1, 2], 1)];
         let batch = CausalBatcher.batch(items, &default_device());
         let values = |data: TensorData| data.iter::<i64>().collect::<Vec<_>>();
@@ -347,7 +381,7 @@ mod tests {
         };
         let message = pairs("name : The Mill", 3);
         assert!(
-            message.starts_with("example 0: its prompt has "),
+            message.starts_with("the prompt \"name : The Mill\" has "),
             "{message}"
         );
         assert!(pairs("a", 1).contains("`max_len` is 1, expected at least 2"));
@@ -358,6 +392,16 @@ mod tests {
         };
         let error = TokenizedDataset::blocks(&["pub"], &tokenizer, &small, 4).unwrap_err();
         assert!(error.to_string().contains("does not fit"), "{error}");
+        let far = Gpt2Config {
+            eos_token_id: 270,
+            ..config.clone()
+        };
+        let error = TokenizedDataset::blocks(&["pub"], &tokenizer, &far, 4).unwrap_err();
+        assert!(error.to_string().contains("`eos_token_id`"), "{error}");
+        for (ids, prompt) in [(vec![], 0), (vec![1, 2], 0), (vec![1, 2], 2)] {
+            let error = CausalExample::new(ids, prompt).unwrap_err();
+            assert!(matches!(error, TrainError::CausalExample { .. }), "{error}");
+        }
         let none: [&str; 0] = [];
         let error = TokenizedDataset::blocks(&none, &tokenizer, &config, 4).unwrap_err();
         assert!(matches!(error, TrainError::Empty { .. }), "{error}");

@@ -33,17 +33,20 @@ impl DataFiles {
     }
 
     /// `train.tsv` and `dev.tsv` of a folder, or else the hub's `train-*.parquet` and
-    /// `validation-*.parquet`, in it or in its folder `data`. A data set without a validation split,
-    /// such as IMDb, is measured on its `test-*.parquet`.
+    /// `validation-*.parquet`, in it, in its folder `data`, or in its only other folder that has
+    /// training data. A data set without a validation split, such as IMDb, is measured on its
+    /// `test-*.parquet`.
     ///
     /// # Errors
     ///
     /// [`TrainError::Io`] if the folder cannot be read, [`TrainError::NoData`].
     pub fn in_folder(folder: &Path) -> Result<Self, TrainError> {
         let mut names = list(folder)?;
-        if folder.join("data").is_dir() {
-            let below = list(&folder.join("data"))?;
-            names.extend(below.into_iter().map(|name| format!("data/{name}")));
+        for below in names.clone() {
+            if folder.join(&below).is_dir() {
+                let inside = list(&folder.join(&below))?;
+                names.extend(inside.into_iter().map(|name| format!("{below}/{name}")));
+            }
         }
         let chosen = Split::both(&names, &folder.display().to_string())?;
         let path = |names: Vec<String>| names.iter().map(|name| folder.join(name)).collect();
@@ -114,6 +117,7 @@ struct Split {
     tsv: &'static str,
     /// What the hub calls it, and what is taken where there is none.
     parquet: &'static [&'static str],
+    expected: &'static str,
 }
 
 impl Split {
@@ -122,22 +126,24 @@ impl Split {
         let train = Self {
             tsv: "train",
             parquet: &["train"],
+            expected: "train",
         };
         let dev = Self {
             tsv: "dev",
             parquet: &["validation", "test"],
+            expected: "validation-*.parquet or test",
         };
         Ok((train.choose(names, place)?, dev.choose(names, place)?))
     }
 
     fn choose(&self, names: &[String], place: &str) -> Result<Vec<String>, TrainError> {
+        let folders = folders(names);
         let table = format!("{}.tsv", self.tsv);
         for split in self.parquet {
-            for folder in ["", "data/"] {
+            for folder in &folders {
                 let here = |name: &&String| {
-                    let name = name.strip_prefix(folder).unwrap_or_default();
-                    let rest = name.strip_prefix(split).unwrap_or_default();
-                    *name == table || (rest.starts_with('-') && rest.ends_with(".parquet"))
+                    let name = name.strip_prefix(folder.as_str()).unwrap_or_default();
+                    name == table || is_shard(name, split)
                 };
                 let found: Vec<String> = names.iter().filter(here).cloned().collect();
                 // A folder with both has the same examples twice.
@@ -152,9 +158,32 @@ impl Split {
         Err(TrainError::NoData {
             place: place.to_string(),
             split: self.tsv,
-            parquet: self.parquet[0],
+            parquet: self.expected,
         })
     }
+}
+
+/// Where data is looked for, as prefixes of names: several other folders with training data would
+/// be several data sets.
+fn folders(names: &[String]) -> Vec<String> {
+    let mut folders = vec![String::new(), "data/".to_string()];
+    let mut others: Vec<String> = names
+        .iter()
+        .filter_map(|name| name.split_once('/'))
+        .filter(|(folder, name)| *folder != "data" && is_shard(name, "train"))
+        .map(|(folder, _)| format!("{folder}/"))
+        .collect();
+    others.dedup();
+    if let [other] = others.as_slice() {
+        folders.push(other.clone());
+    }
+    folders
+}
+
+/// Whether this is one of the hub's parquet files of a split.
+fn is_shard(name: &str, split: &str) -> bool {
+    let rest = name.strip_prefix(split).unwrap_or_default();
+    rest.starts_with('-') && rest.ends_with(".parquet")
 }
 
 #[cfg(test)]
@@ -163,7 +192,9 @@ mod tests {
 
     fn folder(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("data")).unwrap();
+        for name in ["data", "plain_text", "other"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
         for file in files {
             std::fs::write(folder.path().join(file), "a\t0\n").unwrap();
         }
@@ -206,6 +237,12 @@ mod tests {
             found(&[shards[1], test, shards[0]]),
             (names(&shards), names(&[test]))
         );
+        // IMDb's layout.
+        let imdb = ["plain_text/train-0.parquet", "plain_text/test-0.parquet"];
+        assert_eq!(found(&imdb), (names(&imdb[..1]), names(&imdb[1..])));
+        let two = folder(&[imdb[0], imdb[1], "other/train-0.parquet"]);
+        let error = DataFiles::in_folder(two.path()).unwrap_err();
+        assert!(matches!(error, TrainError::NoData { .. }), "{error}");
     }
 
     #[test]
@@ -213,7 +250,8 @@ mod tests {
         let folder = folder(&["train.tsv"]);
         let place = folder.path().to_str().unwrap().to_string();
         let message = DataFiles::find(&place).unwrap_err().to_string();
-        let expected = "has no dev data: expected dev.tsv, or validation-*.parquet";
+        let expected =
+            "has no dev data: expected dev.tsv, or validation-*.parquet or test-*.parquet";
         assert!(
             message.contains(&place) && message.contains(expected),
             "{message}"

@@ -127,7 +127,14 @@ pub(crate) fn encode_checked(
         });
     }
     let mut encoded = Vec::with_capacity(texts.len());
-    for (&(text, _), encoding) in texts.iter().zip(encode_all(texts, tokenizer, max_len)?) {
+    let encodings = encode_all(texts, tokenizer, max_len)?;
+    for (index, (&(text, _), encoding)) in texts.iter().zip(encodings).enumerate() {
+        if encoding.ids.is_empty() {
+            return Err(TrainError::NoTokens {
+                index,
+                text: text.to_string(),
+            });
+        }
         let ids = embeddable(encoding.ids, "token", config.vocab_size(), text)?;
         let type_ids = match config.segments() {
             Some(segments) => embeddable(encoding.type_ids, "segment", segments, text)?,
@@ -269,5 +276,23 @@ mod tests {
         ));
         let message = encode(&good, &config, 1).unwrap_err().to_string();
         assert!(message.contains("raise it to at least"), "{message}");
+    }
+
+    #[test]
+    fn a_text_without_tokens_is_an_error() {
+        // Nothing goes around a text of GPT-2.
+        let tokenizer = lora_models::tokenizer::train_gpt2_bpe(["a film"].into_iter(), 260, 1);
+        let config = lora_models::gpt2::Gpt2Config {
+            vocab_size: 260,
+            n_positions: 16,
+            ..lora_models::gpt2::Gpt2Config::small()
+        };
+        let examples = [example("a", 0), example("", 1)];
+        let error = TokenizedDataset::encode(&examples, &tokenizer.unwrap(), &config, 8);
+        let message = error.unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "text 1 (\"\") has no tokens: expected at least one"
+        );
     }
 }

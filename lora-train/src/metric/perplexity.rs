@@ -100,3 +100,41 @@ impl Numeric for PerplexityMetric {
         NumericEntry::Final(self.so_far())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::data::dataloader::Progress;
+    use burn::tensor::Tensor;
+
+    #[test]
+    fn every_token_counts_the_same_whatever_its_batch() {
+        let device = lora_core::default_device();
+        let metadata = MetricMetadata {
+            progress: Progress {
+                items_processed: 1,
+                items_total: 1,
+                unit: None,
+            },
+            iteration: None,
+            lr: None,
+        };
+        let mut metric = PerplexityMetric::new();
+        let update = |metric: &mut PerplexityMetric, losses: &[f32]| {
+            let losses = Tensor::<1>::from_floats(losses, &device);
+            metric.update(&TokenLosses { losses }, &metadata).unwrap();
+        };
+        update(&mut metric, &[9.0]);
+        metric.clear();
+        update(&mut metric, &[1.0, 2.0, 3.0]);
+        update(&mut metric, &[6.0]);
+        let NumericEntry::Final(value) = metric.final_value() else {
+            panic!("not final")
+        };
+        assert!((value - 3f64.exp()).abs() < 1e-5, "{value}");
+        let Some(NumericEntry::Value(batch)) = metric.value() else {
+            panic!("no value")
+        };
+        assert!((batch - 6f64.exp()).abs() < 1e-3, "{batch}");
+    }
+}

@@ -117,8 +117,8 @@ pub(crate) struct GenerationArguments {
     #[arg(long, value_name = "N", default_value_t = 80)]
     pub(crate) max_new_tokens: usize,
     /// Number of records at once
-    #[arg(long = "generation-batch-size", value_name = "N", default_value_t = 16)]
-    pub(crate) batch_size: usize,
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) generation_batch_size: usize,
 }
 
 impl Arguments {

@@ -110,7 +110,7 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let writer = Writer {
         tokenizer: &tokenizer,
         generation: &generation,
-        batch_size: arguments.generation.batch_size,
+        batch_size: arguments.generation.generation_batch_size,
     };
     // What cannot be written about is an error now and not after the training.
     writer.check(&loaded.model, records)?;

@@ -137,6 +137,13 @@ mod tests {
 
     #[test]
     fn the_embedded_data_is_there() {
-        assert!(asset("reviews").join("train.tsv").is_file());
+        for file in [
+            "reviews/train.tsv",
+            "restaurants/train.txt",
+            "roberta-tiny/model.safetensors",
+            "gpt2-tiny/model.safetensors",
+        ] {
+            assert!(asset(file).is_file(), "{file}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use burn_lora_examples::DeviceArgument;
+use burn_lora_examples::classification::targets;
 use clap::{Args, Parser, ValueEnum};
 use lora_core::LoraConfig;
 use lora_models::generation::GenerationConfig;
@@ -54,14 +55,19 @@ pub(crate) struct MethodArguments {
     #[arg(long, value_enum, default_value_t = Kind::Lora)]
     pub(crate) method: Kind,
     /// PEFT's adapter_config.json, or a folder with one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["rank", "alpha", "lora_dropout"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rank", "alpha", "targets", "lora_dropout"])]
     pub(crate) config: Option<PathBuf>,
-    /// Rank of the adapters on c_attn, which is query, key and value in one [default: 4]
+    /// Rank of the adapters [default: 4; with the small model 16]
     #[arg(long, value_name = "R")]
     pub(crate) rank: Option<usize>,
     /// Scale of the adapters, divided by the rank [default: 32]
     #[arg(long)]
     pub(crate) alpha: Option<f64>,
+    /// Modules to adapt: names with commas between them, a regular expression for whole paths, or
+    /// all-linear [default: c_attn, which is query, key and value in one; with the small model
+    /// all-linear]
+    #[arg(long, value_name = "NAMES")]
+    pub(crate) targets: Option<String>,
     /// Dropout before the adapters [default: 0.1; with the small model 0]
     #[arg(long, value_name = "P")]
     pub(crate) lora_dropout: Option<f64>,
@@ -84,7 +90,7 @@ pub(crate) struct TrainingArguments {
     /// Number of sentences in a step
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) batch_size: usize,
-    /// Highest learning rate [default: 2e-4; with the small model 5e-3, in full 1e-3]
+    /// Highest learning rate [default: 2e-4; with the small model 1e-2, in full 1e-3]
     #[arg(long)]
     pub(crate) lr: Option<f64>,
     /// Steps in which the learning rate rises [default: 500; with the small model and data 30]
@@ -126,7 +132,7 @@ impl Arguments {
     pub(crate) fn training_config(&self) -> TrainingConfig {
         let training = &self.training;
         let rate = match (self.model.is_none(), self.method.method) {
-            (true, Kind::Lora) => 5e-3,
+            (true, Kind::Lora) => 1e-2,
             (true, Kind::Full) => 1e-3,
             (false, _) => 2e-4,
         };
@@ -151,6 +157,7 @@ impl Arguments {
                 ("--config", method.config.is_some()),
                 ("--rank", method.rank.is_some()),
                 ("--alpha", method.alpha.is_some()),
+                ("--targets", method.targets.is_some()),
                 ("--lora-dropout", method.lora_dropout.is_some()),
             ];
             return match given.iter().find(|(_, given)| *given) {
@@ -161,13 +168,17 @@ impl Arguments {
         if let Some(path) = &method.config {
             return Ok(Some(LoraConfig::from_file(path)?));
         }
-        let dropout = if self.model.is_none() { 0.0 } else { 0.1 };
-        Ok(Some(
-            LoraConfig::new()
-                .with_r(method.rank.unwrap_or(4))
-                .with_lora_alpha(method.alpha.unwrap_or(32.0))
-                .with_lora_dropout(method.lora_dropout.unwrap_or(dropout)),
-        ))
+        // The small model has little to build on: it needs more of the adapters.
+        let (rank, usual, dropout) = match self.model.is_none() {
+            true => (16, "all-linear", 0.0),
+            false => (4, "c_attn", 0.1),
+        };
+        let mut config = LoraConfig::new()
+            .with_r(method.rank.unwrap_or(rank))
+            .with_lora_alpha(method.alpha.unwrap_or(32.0))
+            .with_lora_dropout(method.lora_dropout.unwrap_or(dropout));
+        config.target_modules = Some(targets(method.targets.as_deref().unwrap_or(usual)));
+        Ok(Some(config))
     }
 }
 
@@ -208,6 +219,7 @@ mod tests {
         assert_eq!((config.label_smoothing, config.weight_decay), (0.1, 0.01));
         let lora = arguments.lora().unwrap().unwrap();
         assert_eq!((lora.r, lora.lora_alpha, lora.lora_dropout), (4, 32.0, 0.1));
+        assert_eq!(lora.target_modules, Some(["c_attn"].into()));
         let generation = arguments.generation.config();
         assert_eq!((generation.num_beams, generation.length_penalty), (10, 0.9));
         assert_eq!(generation.no_repeat_ngram_size, 4);

@@ -16,7 +16,7 @@ use lora_train::{
     RunNames, Task, plot, predict, train,
 };
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, targets};
 
 use crate::{asset, holds_only};
 

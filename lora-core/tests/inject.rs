@@ -374,6 +374,20 @@ fn a_plan_lists_what_it_matches() {
     assert!(text.contains("trained in full: classifier"), "{text}");
 }
 
+#[test]
+fn a_plan_for_all_linear_layers_is_one_line() {
+    let all = config("all-linear").with_task_type(TaskType::SequenceClassification);
+    let plan = all.plan(&Model::new(&training_device())).unwrap();
+    let [(pattern, modules)] = plan.patterns.as_slice() else {
+        panic!("{plan}")
+    };
+    assert_eq!(
+        (pattern.as_str(), modules.len()),
+        ("all-linear", plan.adapter_count())
+    );
+    assert!(plan.to_string().contains("\n  all-linear: "), "{plan}");
+}
+
 #[derive(Module, Debug)]
 struct Lazy {
     dense: Linear,

@@ -161,8 +161,9 @@ impl MethodArguments {
     }
 }
 
-/// Names with commas between them, or else one of PEFT's strings.
-fn targets(text: &str) -> TargetModules {
+/// Modules to adapt as they are given on the command line: names with commas between them, or else
+/// one of PEFT's strings.
+pub fn targets(text: &str) -> TargetModules {
     let is_name = |part: &str| {
         !part.is_empty()
             && part

@@ -151,6 +151,16 @@ impl InjectionPlan {
         for path in &trained_biases {
             ties.require_one_path("bias", path)?;
         }
+        if config
+            .target_modules
+            .as_ref()
+            .is_some_and(|t| t.is_all_linear())
+        {
+            // The names that it stands for are not what was asked for.
+            let is_adapted = |path: &String| weights.contains_key(&format!("{path}.weight"));
+            let all = module_paths(&parameters).into_iter().filter(is_adapted);
+            patterns = vec![("all-linear".to_string(), all.collect())];
+        }
         Ok(Self {
             patterns,
             saved_modules,

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use burn_lora_examples::{DeviceArgument, asset, run};
+use burn_lora_examples::{DeviceArgument, named, run};
 use clap::Parser;
 use lora_core::LoraModule;
 use lora_models::generation::{GenerationConfig, TextStream};
@@ -99,10 +99,7 @@ fn generate(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let config = arguments.config();
     config.validate()?;
     let (_, device) = arguments.device.open()?;
-    let name = match &arguments.model {
-        Some(name) => name.clone(),
-        None => asset("gpt2-tiny").display().to_string(),
-    };
+    let name = named(&arguments.model, "gpt2-tiny");
     let loaded = CausalLm::from_pretrained(&name, &device)?;
     println!("model: {name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;

@@ -5,35 +5,30 @@ mod arguments;
 
 use std::error::Error;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use arguments::Arguments;
-use burn_lora_examples::{asset, run};
+use burn_lora_examples::run_folder::{PLOT, prepare_out, save, saved_as};
+use burn_lora_examples::{asset, named, run};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use lora_core::file::{prepare_folder, write_atomically};
-use lora_core::{DEFAULT_ADAPTER, LoraModule, ParameterReport};
+use lora_core::ParameterReport;
+use lora_core::file::write_atomically;
 use lora_models::generation::GenerationConfig;
 use lora_models::gpt2::CausalLm;
-use lora_models::{Precision, PretrainedModel, Tokenizer};
+use lora_models::{PretrainedModel, Tokenizer};
 use lora_train::data::{
     PromptResponse, TokenizedDataset, encode_prompts, group_by_prompt, read_e2e,
 };
 use lora_train::text_metrics::score;
-use lora_train::{
-    CHECKPOINT_FOLDER, METRICS_NAME, Method, Progress, RunMetrics, RunNames, plot, train,
-};
+use lora_train::{METRICS_NAME, Method, Progress, RunMetrics, RunNames, plot, train};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 /// Where a run goes that is told nothing else.
 const DEFAULT_OUT: &str = "out/e2e";
-const ADAPTER: &str = "adapter";
-const MODEL: &str = "model";
-const PLOT: &str = "plot.svg";
 const GENERATED: &str = "generated.txt";
 const REFERENCES: &str = "references.txt";
 const SCORES: &str = "scores.json";
@@ -51,13 +46,15 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut generation = arguments.generation.config();
     generation.validate()?;
     let lora = arguments.lora()?;
-    let out = prepare_out(arguments)?;
+    let out = prepare_out(
+        arguments.out.as_deref(),
+        DEFAULT_OUT,
+        arguments.overwrite,
+        &[GENERATED, REFERENCES, SCORES],
+    )?;
     let (device_name, device) = arguments.device.open()?;
 
-    let model_name = match &arguments.model {
-        Some(name) => name.clone(),
-        None => asset("gpt2-tiny").display().to_string(),
-    };
+    let model_name = named(&arguments.model, "gpt2-tiny");
     device.seed(config.seed);
     let loaded = CausalLm::from_pretrained(&model_name, &device)?;
     println!("model: {model_name}: {}", loaded.report);
@@ -279,58 +276,4 @@ impl Writer<'_> {
         bar.finish_and_clear();
         Ok(texts)
     }
-}
-
-/// The folder to write to, which is empty or may be overwritten.
-///
-/// The default folder may be if all that lies in it is what this program writes.
-fn prepare_out(arguments: &Arguments) -> Result<PathBuf, Box<dyn Error>> {
-    let out = arguments
-        .out
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(DEFAULT_OUT));
-    let written = [
-        ADAPTER,
-        MODEL,
-        CHECKPOINT_FOLDER,
-        METRICS_NAME,
-        PLOT,
-        GENERATED,
-        REFERENCES,
-        SCORES,
-    ];
-    let ours = arguments.out.is_none() && burn_lora_examples::holds_only(&out, &written);
-    prepare_folder(&out, arguments.overwrite || ours)?;
-    Ok(out)
-}
-
-fn saved_as(method: &Method) -> &'static str {
-    match method {
-        Method::Lora(_) => ADAPTER,
-        Method::Full | Method::Head => MODEL,
-    }
-}
-
-/// Writes the adapter or the model, over that of an earlier run.
-fn save(
-    out: &Path,
-    method: &Method,
-    model: &CausalLm,
-    tokenizer: &Tokenizer,
-) -> Result<(), Box<dyn Error>> {
-    let folder = out.join(saved_as(method));
-    match method {
-        Method::Lora(_) => model.save_adapter(DEFAULT_ADAPTER, &folder, true)?,
-        Method::Full | Method::Head => {
-            model.save_pretrained(&folder, Precision::F32, true)?;
-            tokenizer.save(&folder)?;
-        }
-    }
-    for other in [ADAPTER, MODEL].map(|name| out.join(name)) {
-        // It would not belong to the metrics beside it.
-        if other != folder && other.is_dir() {
-            std::fs::remove_dir_all(&other)?;
-        }
-    }
-    Ok(())
 }

@@ -4,25 +4,20 @@ mod arguments;
 
 use std::error::Error;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 
 use arguments::Kind;
-use lora_core::file::prepare_folder;
-use lora_core::{DEFAULT_ADAPTER, LoraModule, ParameterReport};
-use lora_models::{Precision, SequenceClassifier, TextConfig, Tokenizer, bert, gpt2};
+use lora_core::ParameterReport;
+use lora_models::{SequenceClassifier, TextConfig, Tokenizer, bert, gpt2};
 use lora_train::data::{DataFiles, TokenizedDataset, TokenizedExample, read_examples, sample};
 use lora_train::{
-    CHECKPOINT_FOLDER, Evaluation, LoraFa, METRICS_NAME, Method, Prediction, Progress, RunMetrics,
-    RunNames, Task, plot, predict, train,
+    Evaluation, LoraFa, METRICS_NAME, Method, Prediction, Progress, RunMetrics, RunNames, Task,
+    plot, predict, train,
 };
 
 pub use arguments::{Arguments, targets};
 
-use crate::{asset, holds_only};
-
-const ADAPTER: &str = "adapter";
-const MODEL: &str = "model";
-const PLOT: &str = "plot.svg";
+use crate::named;
+use crate::run_folder::{PLOT, prepare_out, save, saved_as};
 
 /// What tells one of these programs from another.
 #[derive(Debug)]
@@ -90,7 +85,12 @@ pub fn fine_tune<M: Classifier>(
 ) -> Result<(), Box<dyn Error>> {
     let mut config = arguments.training_config(program);
     config.validate()?;
-    let out = prepare_out(program, arguments)?;
+    let out = prepare_out(
+        arguments.out.as_deref(),
+        program.out,
+        arguments.overwrite,
+        &[],
+    )?;
     let (device_name, device) = arguments.device.open()?;
 
     let model_name = named(&arguments.model, program.model);
@@ -194,99 +194,11 @@ pub fn fine_tune<M: Classifier>(
     Ok(())
 }
 
-/// What was asked for, or else an embedded folder.
-fn named(given: &Option<String>, embedded: &str) -> String {
-    given
-        .clone()
-        .unwrap_or_else(|| asset(embedded).display().to_string())
-}
-
-/// The folder to write to, which is empty or may be overwritten.
-///
-/// The default folder may be if all that lies in it is what this program writes.
-fn prepare_out(program: &Program, arguments: &Arguments) -> Result<PathBuf, Box<dyn Error>> {
-    let out = arguments
-        .out
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(program.out));
-    let ours = arguments.out.is_none() && holds_only_a_run(&out);
-    prepare_folder(&out, arguments.overwrite || ours)?;
-    Ok(out)
-}
-
-fn holds_only_a_run(folder: &Path) -> bool {
-    holds_only(
-        folder,
-        &[ADAPTER, MODEL, CHECKPOINT_FOLDER, METRICS_NAME, PLOT],
-    )
-}
-
-fn saved_as(method: &Method) -> &'static str {
-    match method {
-        Method::Lora(_) => ADAPTER,
-        Method::Full | Method::Head => MODEL,
-    }
-}
-
-/// Writes the adapter or the model, over that of an earlier run.
-fn save<M: SequenceClassifier>(
-    out: &Path,
-    method: &Method,
-    model: &M,
-    tokenizer: &Tokenizer,
-) -> Result<(), Box<dyn Error>> {
-    let folder = out.join(saved_as(method));
-    match method {
-        Method::Lora(_) => model.save_adapter(DEFAULT_ADAPTER, &folder, true)?,
-        Method::Full | Method::Head => {
-            model.save_pretrained(&folder, Precision::F32, true)?;
-            tokenizer.save(&folder)?;
-        }
-    }
-    for other in [ADAPTER, MODEL].map(|name| out.join(name)) {
-        // It would not belong to the metrics beside it.
-        if other != folder && other.is_dir() {
-            std::fs::remove_dir_all(&other)?;
-        }
-    }
-    Ok(())
-}
-
 /// The model's name for a class, if it has one of its own.
 fn label(prediction: &Prediction) -> &str {
     match (prediction.label.starts_with("LABEL_"), prediction.class) {
         (true, 0) => "negative",
         (true, 1) => "positive",
         _ => &prediction.label,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
-
-    #[test]
-    fn only_our_own_default_run_is_overwritten() {
-        let folder = std::env::temp_dir().join(format!("sst2-test-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join(CHECKPOINT_FOLDER)).unwrap();
-        assert!(holds_only_a_run(&folder));
-        std::fs::write(folder.join("notes.txt"), b"").unwrap();
-        assert!(!holds_only_a_run(&folder));
-        let given = ["sst2", "--out", folder.to_str().unwrap()];
-        let prepare = |arguments: &[&str]| {
-            let line = Line::try_parse_from(arguments).unwrap();
-            prepare_out(&SST2, &line.arguments)
-        };
-        let error = prepare(&given).unwrap_err();
-        assert!(error.to_string().contains("already exists"), "{error}");
-        prepare(&[&given[..], &["--overwrite"]].concat()).unwrap();
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod classification;
 pub mod golden;
+pub mod run_folder;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -75,12 +76,11 @@ fn report(error: &dyn Error) -> String {
     text
 }
 
-/// Whether a folder exists and has nothing in it but files and folders of these names.
-pub fn holds_only(folder: &Path, names: &[&str]) -> bool {
-    let known = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| names.iter().any(|name| entry.file_name() == *name))
-    };
-    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(known))
+/// What was asked for, or else an embedded folder.
+pub fn named(given: &Option<String>, embedded: &str) -> String {
+    given
+        .clone()
+        .unwrap_or_else(|| asset(embedded).display().to_string())
 }
 
 /// The path of something in the repository's folder `assets`, relative if that is shorter.

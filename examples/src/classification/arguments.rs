@@ -203,6 +203,13 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_overwritten_when_that_is_asked_for() {
+        let given = parse("--out a").unwrap();
+        assert!(given.out.is_some() && !given.overwrite);
+        assert!(parse("--out a --overwrite").unwrap().overwrite);
+    }
+
+    #[test]
     fn targets_are_names_or_one_of_pefts_strings() {
         assert_eq!(targets("query"), ["query"].into());
         assert_eq!(targets("query, self.value"), ["query", "self.value"].into());

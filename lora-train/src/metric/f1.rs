@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor, TensorReadError};
 use burn::train::ClassificationOutput;
-use burn::train::metric::state::FormatOptions;
 use burn::train::metric::{
     Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
     NumericEntry, SerializedEntry,
@@ -111,9 +110,7 @@ impl WeightedF1Metric {
     }
 
     fn entry(&self, value: NumericEntry) -> SerializedEntry {
-        let format = FormatOptions::new(self.name()).unit("%").precision(2);
-        let unit = format.unit_value().clone().unwrap_or_default();
-        let text = format!("epoch {:.2} {unit}", self.percent());
+        let text = format!("epoch {:.2} %", self.percent());
         SerializedEntry::new(text, value.serialize())
     }
 }

@@ -1,0 +1,102 @@
+//! The folder that a fine-tuning run leaves.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use lora_core::file::prepare_folder;
+use lora_core::{DEFAULT_ADAPTER, LoraError, LoraModule};
+use lora_models::{Precision, PretrainedModel, Tokenizer};
+use lora_train::{CHECKPOINT_FOLDER, METRICS_NAME, Method};
+
+/// The folder of the adapter.
+pub const ADAPTER: &str = "adapter";
+/// The folder of the model, where it was not adapters that trained.
+pub const MODEL: &str = "model";
+/// The picture of the run.
+pub const PLOT: &str = "plot.svg";
+
+/// The folder to write to, which is empty or may be overwritten.
+///
+/// The default folder may be if all that lies in it is what every run writes, or one of `more`.
+///
+/// # Errors
+///
+/// [`LoraError::AlreadyExists`] if there is something else in it, [`LoraError::Io`].
+pub fn prepare_out(
+    given: Option<&Path>,
+    default: &str,
+    overwrite: bool,
+    more: &[&str],
+) -> Result<PathBuf, LoraError> {
+    let out = given.unwrap_or(Path::new(default)).to_path_buf();
+    let ours = given.is_none() && holds_only_a_run(&out, more);
+    prepare_folder(&out, overwrite || ours)?;
+    Ok(out)
+}
+
+fn holds_only_a_run(folder: &Path, more: &[&str]) -> bool {
+    let written = [ADAPTER, MODEL, CHECKPOINT_FOLDER, METRICS_NAME, PLOT];
+    let known = |entry: std::io::Result<std::fs::DirEntry>| {
+        let is = |entry: std::fs::DirEntry| {
+            let mut names = written.iter().chain(more);
+            names.any(|name| entry.file_name() == *name)
+        };
+        entry.is_ok_and(is)
+    };
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(known))
+}
+
+/// What the trained weights are saved as.
+pub fn saved_as(method: &Method) -> &'static str {
+    match method {
+        Method::Lora(_) => ADAPTER,
+        Method::Full | Method::Head => MODEL,
+    }
+}
+
+/// Writes the adapter or the model, over that of an earlier run.
+///
+/// # Errors
+///
+/// Whatever stands in the way of a file.
+pub fn save<M: PretrainedModel>(
+    out: &Path,
+    method: &Method,
+    model: &M,
+    tokenizer: &Tokenizer,
+) -> Result<(), Box<dyn Error>> {
+    let folder = out.join(saved_as(method));
+    match method {
+        Method::Lora(_) => model.save_adapter(DEFAULT_ADAPTER, &folder, true)?,
+        Method::Full | Method::Head => {
+            model.save_pretrained(&folder, Precision::F32, true)?;
+            tokenizer.save(&folder)?;
+        }
+    }
+    for other in [ADAPTER, MODEL].map(|name| out.join(name)) {
+        // It would not belong to the metrics beside it.
+        if other != folder && other.is_dir() {
+            std::fs::remove_dir_all(&other)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_default_run_is_overwritten() {
+        let folder = std::env::temp_dir().join(format!("run-folder-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join(CHECKPOINT_FOLDER)).unwrap();
+        assert!(holds_only_a_run(&folder, &[]));
+        std::fs::write(folder.join("notes.txt"), b"").unwrap();
+        assert!(!holds_only_a_run(&folder, &[]));
+        assert!(holds_only_a_run(&folder, &["notes.txt"]));
+        let error = prepare_out(Some(&folder), "out", false, &["notes.txt"]).unwrap_err();
+        assert!(error.to_string().contains("already exists"), "{error}");
+        prepare_out(Some(&folder), "out", true, &[]).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,12 +1,11 @@
 //! The command line of `e2e`.
 
-use std::error::Error;
 use std::path::PathBuf;
 
-use burn_lora_examples::DeviceArgument;
-use burn_lora_examples::classification::targets;
-use clap::{Args, Parser, ValueEnum};
-use lora_core::LoraConfig;
+use burn_lora_examples::fine_tuning::OutArguments;
+use burn_lora_examples::method_arguments::{Kind, MethodArguments, UsualAdapters};
+use burn_lora_examples::training_arguments::TrainingArguments;
+use clap::{Args, Parser};
 use lora_models::generation::GenerationConfig;
 use lora_train::TrainingConfig;
 
@@ -32,79 +31,14 @@ pub(crate) struct Arguments {
     /// Write about the first so many records only
     #[arg(long, value_name = "N")]
     pub(crate) limit_records: Option<usize>,
-    /// Folder for the adapter (or model), texts, scores and plot [default: out/e2e]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
-    /// Write into the folder though there is something in it
-    #[arg(long)]
-    pub(crate) overwrite: bool,
     #[command(flatten)]
-    pub(crate) device: DeviceArgument,
+    pub(crate) out: OutArguments,
     #[command(flatten)]
     pub(crate) method: MethodArguments,
     #[command(flatten)]
     pub(crate) training: TrainingArguments,
     #[command(flatten)]
     pub(crate) generation: GenerationArguments,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "What to train")]
-pub(crate) struct MethodArguments {
-    /// How to fine-tune
-    #[arg(long, value_enum, default_value_t = Kind::Lora)]
-    pub(crate) method: Kind,
-    /// PEFT's adapter_config.json, or a folder with one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["rank", "alpha", "targets", "lora_dropout"])]
-    pub(crate) config: Option<PathBuf>,
-    /// Rank of the adapters [default: 4; with the small model 16]
-    #[arg(long, value_name = "R")]
-    pub(crate) rank: Option<usize>,
-    /// Scale of the adapters, divided by the rank [default: 32]
-    #[arg(long)]
-    pub(crate) alpha: Option<f64>,
-    /// Modules to adapt: names with commas between them, a regular expression for whole paths, or
-    /// all-linear [default: c_attn, which is query, key and value in one; with the small model
-    /// all-linear]
-    #[arg(long, value_name = "NAMES")]
-    pub(crate) targets: Option<String>,
-    /// Dropout before the adapters [default: 0.1; with the small model 0]
-    #[arg(long, value_name = "P")]
-    pub(crate) lora_dropout: Option<f64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-pub(crate) enum Kind {
-    /// Adapters
-    Lora,
-    /// Every weight
-    Full,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "How to train")]
-pub(crate) struct TrainingArguments {
-    /// Number of times each sentence is seen [default: 5; with the small model and data 6]
-    #[arg(long, value_name = "N")]
-    pub(crate) epochs: Option<usize>,
-    /// Number of sentences in a step
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub(crate) batch_size: usize,
-    /// Highest learning rate [default: 2e-4; with the small model 1e-2, in full 1e-3]
-    #[arg(long)]
-    pub(crate) lr: Option<f64>,
-    /// Steps in which the learning rate rises [default: 500; with the small model and data 30]
-    #[arg(long, value_name = "N")]
-    pub(crate) warmup_steps: Option<usize>,
-    /// Part of each target that is spread over all tokens
-    #[arg(long, value_name = "P", default_value_t = 0.1)]
-    pub(crate) label_smoothing: f64,
-    /// Longest record and sentence together in tokens, or what the model has
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    pub(crate) max_len: usize,
-    /// Seed of fresh weights, dropout and the order of the sentences
-    #[arg(long, default_value_t = 42)]
-    pub(crate) seed: u64,
 }
 
 #[derive(Debug, Args)]
@@ -128,57 +62,38 @@ pub(crate) struct GenerationArguments {
 }
 
 impl Arguments {
-    /// The training as the library has it.
-    pub(crate) fn training_config(&self) -> TrainingConfig {
-        let training = &self.training;
+    /// How it is trained if nothing else is said.
+    pub(crate) fn usual(&self) -> TrainingConfig {
         let rate = match (self.model.is_none(), self.method.method) {
-            (true, Kind::Lora) => 1e-2,
             (true, Kind::Full) => 1e-3,
+            (true, _) => 1e-2,
             (false, _) => 2e-4,
         };
         // With the large data set the small model has steps enough.
         let small = self.model.is_none() && self.data.is_none();
         let (epochs, warmup) = if small { (6, 30) } else { (5, 500) };
         TrainingConfig::new()
-            .with_epochs(training.epochs.unwrap_or(epochs))
-            .with_batch_size(training.batch_size)
-            .with_learning_rate(training.lr.unwrap_or(rate))
-            .with_warmup_steps(Some(training.warmup_steps.unwrap_or(warmup)))
-            .with_label_smoothing(training.label_smoothing)
-            .with_max_len(training.max_len)
-            .with_seed(training.seed)
+            .with_epochs(epochs)
+            .with_batch_size(8)
+            .with_learning_rate(rate)
+            .with_warmup_steps(Some(warmup))
+            .with_label_smoothing(0.1)
+            .with_max_len(512)
     }
 
-    /// The adapters' configuration; `None` for full training.
-    pub(crate) fn lora(&self) -> Result<Option<LoraConfig>, Box<dyn Error>> {
-        let method = &self.method;
-        if method.method == Kind::Full {
-            let given = [
-                ("--config", method.config.is_some()),
-                ("--rank", method.rank.is_some()),
-                ("--alpha", method.alpha.is_some()),
-                ("--targets", method.targets.is_some()),
-                ("--lora-dropout", method.lora_dropout.is_some()),
-            ];
-            return match given.iter().find(|(_, given)| *given) {
-                Some((option, _)) => Err(format!("{option} is for --method lora only").into()),
-                None => Ok(None),
-            };
-        }
-        if let Some(path) = &method.config {
-            return Ok(Some(LoraConfig::from_file(path)?));
-        }
+    /// The adapters if nothing else is said.
+    pub(crate) fn adapters(&self) -> UsualAdapters<'static> {
         // The small model has little to build on: it needs more of the adapters.
-        let (rank, usual, dropout) = match self.model.is_none() {
+        let (rank, targets, dropout) = match self.model.is_none() {
             true => (16, "all-linear", 0.0),
             false => (4, "c_attn", 0.1),
         };
-        let mut config = LoraConfig::new()
-            .with_r(method.rank.unwrap_or(rank))
-            .with_lora_alpha(method.alpha.unwrap_or(32.0))
-            .with_lora_dropout(method.lora_dropout.unwrap_or(dropout));
-        config.target_modules = Some(targets(method.targets.as_deref().unwrap_or(usual)));
-        Ok(Some(config))
+        UsualAdapters {
+            rank,
+            alpha: 32.0,
+            targets,
+            dropout,
+        }
     }
 }
 
@@ -210,25 +125,18 @@ mod tests {
     fn the_defaults_are_the_papers_with_a_model_of_ones_own() {
         <Arguments as clap::CommandFactory>::command().debug_assert();
         let arguments = parse("--model gpt2");
-        let config = arguments.training_config();
+        let config = arguments.training.config(arguments.usual()).unwrap();
         assert_eq!((config.epochs, config.batch_size), (5, 8));
         assert_eq!(
             (config.learning_rate, config.warmup_steps),
             (2e-4, Some(500))
         );
         assert_eq!((config.label_smoothing, config.weight_decay), (0.1, 0.01));
-        let lora = arguments.lora().unwrap().unwrap();
-        assert_eq!((lora.r, lora.lora_alpha, lora.lora_dropout), (4, 32.0, 0.1));
-        assert_eq!(lora.target_modules, Some(["c_attn"].into()));
+        let lora = arguments.adapters();
+        assert_eq!((lora.rank, lora.alpha, lora.dropout), (4, 32.0, 0.1));
+        assert_eq!(lora.targets, "c_attn");
         let generation = arguments.generation.config();
         assert_eq!((generation.num_beams, generation.length_penalty), (10, 0.9));
         assert_eq!(generation.no_repeat_ngram_size, 4);
-    }
-
-    #[test]
-    fn options_of_lora_are_refused_without_it() {
-        let error = parse("--method full --rank 2").lora().unwrap_err();
-        assert_eq!(error.to_string(), "--rank is for --method lora only");
-        assert_eq!(parse("--method full").lora().unwrap(), None);
     }
 }

@@ -4,16 +4,14 @@
 mod arguments;
 
 use std::error::Error;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use arguments::Arguments;
-use burn_lora_examples::run_folder::{PLOT, prepare_out, save, saved_as};
+use burn_lora_examples::fine_tuning::FineTuning;
 use burn_lora_examples::{asset, named, run};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use lora_core::ParameterReport;
 use lora_core::file::write_atomically;
 use lora_models::generation::GenerationConfig;
 use lora_models::gpt2::CausalLm;
@@ -22,7 +20,7 @@ use lora_train::data::{
     PromptResponse, TokenizedDataset, encode_prompts, group_by_prompt, read_e2e,
 };
 use lora_train::text_metrics::score;
-use lora_train::{METRICS_NAME, Method, Progress, RunMetrics, RunNames, plot, train};
+use lora_train::{EvaluationRecord, RunNames};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -41,18 +39,12 @@ fn main() -> ExitCode {
 }
 
 fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let mut config = arguments.training_config();
-    config.validate()?;
+    let mut config = arguments.training.config(arguments.usual())?;
     let mut generation = arguments.generation.config();
     generation.validate()?;
-    let lora = arguments.lora()?;
-    let out = prepare_out(
-        arguments.out.as_deref(),
-        DEFAULT_OUT,
-        arguments.overwrite,
-        &[GENERATED, REFERENCES, SCORES],
-    )?;
-    let (device_name, device) = arguments.device.open()?;
+    let files = [GENERATED, REFERENCES, SCORES];
+    let out = arguments.out.prepare(DEFAULT_OUT, &files)?;
+    let (device_name, device) = arguments.out.device.open()?;
 
     let model_name = named(&arguments.model, "gpt2-tiny");
     device.seed(config.seed);
@@ -65,7 +57,7 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let pad = shape.pad_token_id.unwrap_or(shape.eos_token_id);
     generation.pad_token_id = Some(pad as u32);
 
-    let data = Data::read(arguments)?;
+    let data = Data::read(arguments, config.seed)?;
     let encode = |pairs: &[PromptResponse]| {
         TokenizedDataset::pairs(pairs, &tokenizer, &shape, config.max_len)
     };
@@ -92,17 +84,9 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             config.learning_rate
         );
     }
-    let method = match lora {
-        Some(lora) => Method::causal_lora(lora, &shape),
-        None => Method::Full,
-    };
-    if let Method::Lora(lora) = &method {
-        let plan = lora.plan(&loaded.model)?;
-        println!("{plan}");
-        for warning in &plan.warnings {
-            eprintln!("warning: {warning}");
-        }
-    }
+    let method = arguments
+        .method
+        .causal_method(arguments.adapters(), &shape)?;
     let shown = &records[..SHOWN.min(records.len())];
     let writer = Writer {
         tokenizer: &tokenizer,
@@ -112,44 +96,34 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // What cannot be written about is an error now and not after the training.
     writer.check(&loaded.model, records)?;
     let before = writer.write(&loaded.model, shown, false)?;
-    let model = method.prepare_causal(loaded.model)?;
-    let parameters = ParameterReport::of(&model);
-    println!("{parameters}");
-
-    let trained = train(
-        model,
-        &config,
-        &train_data,
-        &dev_data,
-        Some(&out),
-        Progress::Auto,
-    )?;
-    if std::io::stdout().is_terminal() {
-        // The dashboard takes its numbers with it when it closes.
-        for epoch in &trained.history.epochs {
-            println!("epoch {}/{}: {epoch}", epoch.epoch, config.epochs);
-        }
-    }
-    if trained.interrupted {
-        println!("stopped after {} epochs", trained.history.epochs.len());
-    }
-    let tokens: usize = train_data.examples().iter().map(|e| e.ids().len()).sum();
-    let seconds: f64 = trained.history.epochs.iter().map(|e| e.seconds).sum();
-    println!(
-        "{} in {:.1} s, {:.0} tokens/s in training",
-        trained.evaluation,
-        trained.seconds,
-        (tokens * trained.history.epochs.len()) as f64 / seconds.max(1e-9)
-    );
-    save(&out, &method, &trained.model, &tokenizer)?;
-    let names = RunNames {
-        model: &model_name,
-        data: &data.name,
-        device: &device_name,
+    let run = FineTuning {
+        method,
+        config: &config,
+        out: &out,
+        resume: arguments.out.resume,
+        train: &train_data,
+        dev: &dev_data,
+        tokenizer: &tokenizer,
+        names: RunNames {
+            model: &model_name,
+            data: &data.name,
+            device: &device_name,
+        },
     };
-    let count = data.train.len();
-    RunMetrics::of(names, &method, &config, count, parameters, &trained).write(&out)?;
-    plot(&trained.history, &out.join(PLOT))?;
+    let Some(trained) = run.run(loaded.model)? else {
+        return Ok(());
+    };
+    let tokens: usize = train_data.examples().iter().map(|e| e.ids().len()).sum();
+    let of_each = |of: fn(&EvaluationRecord) -> f64| -> f64 {
+        trained.history.evaluations.iter().map(of).sum()
+    };
+    let examples = of_each(|record| record.seconds * record.examples_per_second);
+    let seconds = of_each(|record| record.seconds).max(1e-9);
+    let tokens_per_example = tokens as f64 / train_data.examples().len() as f64;
+    println!(
+        "{:.0} tokens/s in training",
+        examples * tokens_per_example / seconds
+    );
 
     let start = Instant::now();
     let texts = writer.write(&trained.model, records, true)?;
@@ -167,15 +141,14 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let scores = score(&texts, references)?;
     println!("\n{scores}");
-    let write = |name: &str, text: String| write_atomically(&out.join(name), text.as_bytes());
+    let write = |name: &str, text: String| write_atomically(&out.path.join(name), text.as_bytes());
     write(GENERATED, texts.join("\n") + "\n")?;
     let blocks: Vec<String> = references.iter().map(|block| block.join("\n")).collect();
     write(REFERENCES, blocks.join("\n\n") + "\n")?;
     write(SCORES, format!("{:#}\n", serde_json::json!(scores)))?;
     println!(
-        "written to {}: {}, {METRICS_NAME}, {PLOT}, {GENERATED}, {REFERENCES}, {SCORES}",
-        out.display(),
-        saved_as(&method)
+        "written to {}: {GENERATED}, {REFERENCES}, {SCORES}",
+        out.path.display()
     );
     Ok(())
 }
@@ -191,14 +164,14 @@ struct Data {
 impl Data {
     /// E2E's `train.txt`, `valid.txt` (or `dev.txt`) and `test.txt`; without the last, what is
     /// measured on is written about.
-    fn read(arguments: &Arguments) -> Result<Self, Box<dyn Error>> {
+    fn read(arguments: &Arguments, seed: u64) -> Result<Self, Box<dyn Error>> {
         let folder = arguments
             .data
             .clone()
             .unwrap_or_else(|| asset("restaurants"));
         let mut train = read_e2e(&folder.join("train.txt"))?;
         if let Some(limit) = arguments.limit {
-            train.shuffle(&mut StdRng::seed_from_u64(arguments.training.seed));
+            train.shuffle(&mut StdRng::seed_from_u64(seed));
             train.truncate(limit);
         }
         let dev = match folder.join("valid.txt").exists() {

@@ -1,23 +1,41 @@
 //! Fine-tuning a model to sort texts into classes: what `sst2` and `imdb` do.
 
-mod arguments;
-
 use std::error::Error;
-use std::io::IsTerminal;
 
-use arguments::Kind;
-use lora_core::ParameterReport;
+use clap::Args;
 use lora_models::{SequenceClassifier, TextConfig, Tokenizer, bert, gpt2};
 use lora_train::data::{DataFiles, TokenizedDataset, TokenizedExample, read_examples, sample};
-use lora_train::{
-    Evaluation, LoraFa, METRICS_NAME, Method, Prediction, Progress, RunMetrics, RunNames, Task,
-    plot, predict, train,
-};
+use lora_train::{Prediction, RunNames, Task, TrainingConfig, predict};
 
-pub use arguments::{Arguments, targets};
-
+use crate::fine_tuning::{FineTuning, OutArguments};
+use crate::method_arguments::{Kind, MethodArguments, UsualAdapters};
 use crate::named;
-use crate::run_folder::{PLOT, prepare_out, save, saved_as};
+use crate::training_arguments::TrainingArguments;
+
+/// What a program that classifies is told.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Folder with a checkpoint, or a model's id on the hub [default: the small one in the
+    /// repository]
+    #[arg(long, value_name = "DIR|ID")]
+    model: Option<String>,
+    /// Folder with train.tsv and dev.tsv (or csv, jsonl, parquet), or a data set's id on the hub,
+    /// such as stanfordnlp/sst2 or stanfordnlp/imdb [default: assets/reviews]
+    #[arg(long, value_name = "DIR|ID")]
+    data: Option<String>,
+    /// Train on this many of the examples, drawn at random
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Number of classes
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    labels: usize,
+    #[command(flatten)]
+    out: OutArguments,
+    #[command(flatten)]
+    method: MethodArguments,
+    #[command(flatten)]
+    training: TrainingArguments,
+}
 
 /// What tells one of these programs from another.
 #[derive(Debug)]
@@ -26,10 +44,8 @@ pub struct Program {
     pub out: &'static str,
     /// The embedded model.
     pub model: &'static str,
-    /// The rank of the adapters.
-    pub rank: usize,
-    /// Where they go.
-    pub targets: &'static str,
+    /// The adapters.
+    pub adapters: UsualAdapters<'static>,
     /// The longest sequence in tokens.
     pub max_len: usize,
 }
@@ -38,8 +54,12 @@ pub struct Program {
 pub const SST2: Program = Program {
     out: "out/sst2",
     model: "roberta-tiny",
-    rank: 8,
-    targets: "query,value",
+    adapters: UsualAdapters {
+        rank: 8,
+        alpha: 16.0,
+        targets: "query,value",
+        dropout: 0.0,
+    },
     max_len: 128,
 };
 
@@ -47,15 +67,17 @@ pub const SST2: Program = Program {
 pub const IMDB: Program = Program {
     out: "out/imdb",
     model: "gpt2-tiny",
-    rank: 4,
-    targets: r"transformer\.h\..*\.attn\.c_.*",
+    adapters: UsualAdapters {
+        rank: 4,
+        alpha: 16.0,
+        targets: r"transformer\.h\..*\.attn\.c_.*",
+        dropout: 0.0,
+    },
     max_len: 256,
 };
 
 /// A model that these programs can train.
-pub trait Classifier:
-    SequenceClassifier + Task<Example = TokenizedExample, Evaluation = Evaluation>
-{
+pub trait Classifier: SequenceClassifier + Task<Example = TokenizedExample> {
     /// The checkpoint's configuration for so many classes.
     fn configure(config: Self::Config, labels: usize) -> Self::Config;
 }
@@ -83,15 +105,9 @@ pub fn fine_tune<M: Classifier>(
     program: &Program,
     arguments: &Arguments,
 ) -> Result<(), Box<dyn Error>> {
-    let mut config = arguments.training_config(program);
-    config.validate()?;
-    let out = prepare_out(
-        arguments.out.as_deref(),
-        program.out,
-        arguments.overwrite,
-        &[],
-    )?;
-    let (device_name, device) = arguments.device.open()?;
+    let mut config = arguments.training.config(arguments.usual(program))?;
+    let out = arguments.out.prepare(program.out, &[])?;
+    let (device_name, device) = arguments.out.device.open()?;
 
     let model_name = named(&arguments.model, program.model);
     device.seed(config.seed);
@@ -102,10 +118,12 @@ pub fn fine_tune<M: Classifier>(
     )?;
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
-    let max_tokens = loaded.model.config().max_tokens();
     if arguments.training.max_len.is_none() {
-        config.max_len = config.max_len.min(max_tokens);
+        config.max_len = config.max_len.min(loaded.model.config().max_tokens());
     }
+    let method = arguments
+        .method
+        .method(program.adapters, loaded.model.config())?;
 
     let data_name = named(&arguments.data, "reviews");
     let files = DataFiles::find(&data_name)?;
@@ -114,67 +132,28 @@ pub fn fine_tune<M: Classifier>(
     let encode = |examples: &[_]| {
         TokenizedDataset::encode(examples, &tokenizer, loaded.model.config(), config.max_len)
     };
-    let train_data = encode(&examples)?;
-    let dev_data = encode(&read_examples(&files.dev, arguments.labels)?)?;
-    let (train_count, dev_count) = (train_data.examples().len(), dev_data.examples().len());
+    let train = encode(&examples)?;
+    let dev = encode(&read_examples(&files.dev, arguments.labels)?)?;
+    let (train_count, dev_count) = (train.examples().len(), dev.examples().len());
     println!("data: {data_name}: {train_count} examples to train on, {dev_count} to measure on");
 
-    let method = match arguments.method.lora(program)? {
-        Some(lora) => Method::lora(lora, loaded.model.config()),
-        None if arguments.method.method == Kind::Full => Method::Full,
-        None => Method::Head,
+    let run = FineTuning {
+        method,
+        config: &config,
+        out: &out,
+        resume: arguments.out.resume,
+        train: &train,
+        dev: &dev,
+        tokenizer: &tokenizer,
+        names: RunNames {
+            model: &model_name,
+            data: &data_name,
+            device: &device_name,
+        },
     };
-    let plan = match &method {
-        Method::Lora(lora) => Some(lora.plan(&loaded.model)?),
-        _ => None,
+    let Some(trained) = run.run(loaded.model)? else {
+        return Ok(());
     };
-    let mut model = method.prepare(loaded.model)?;
-    if config.lora_fa {
-        // What the report counts is what trains.
-        model = LoraFa::freeze(model)?;
-    }
-    if let Some(plan) = plan {
-        println!("{plan}");
-        for warning in &plan.warnings {
-            eprintln!("warning: {warning}");
-        }
-    }
-    let parameters = ParameterReport::of(&model);
-    println!("{parameters}");
-
-    let trained = train(
-        model,
-        &config,
-        &train_data,
-        &dev_data,
-        Some(&out),
-        Progress::Auto,
-    )?;
-    if std::io::stdout().is_terminal() {
-        // The dashboard takes its numbers with it when it closes.
-        for epoch in &trained.history.epochs {
-            println!("epoch {}/{}: {epoch}", epoch.epoch, config.epochs);
-        }
-    }
-    if trained.interrupted {
-        println!("stopped after {} epochs", trained.history.epochs.len());
-    }
-    println!("{} in {:.1} s", trained.evaluation, trained.seconds);
-
-    save(&out, &method, &trained.model, &tokenizer)?;
-    let names = RunNames {
-        model: &model_name,
-        data: &data_name,
-        device: &device_name,
-    };
-    RunMetrics::of(names, &method, &config, train_count, parameters, &trained).write(&out)?;
-    plot(&trained.history, &out.join(PLOT))?;
-    println!(
-        "written to {}: {}, {METRICS_NAME}, {PLOT}",
-        out.display(),
-        saved_as(&method)
-    );
-
     if arguments.labels == 2 {
         let sentences = [
             "A warm and funny film with a great cast.",
@@ -192,6 +171,22 @@ pub fn fine_tune<M: Classifier>(
         }
     }
     Ok(())
+}
+
+impl Arguments {
+    /// How it is trained if nothing else is said. The embedded model is so small that it takes, and
+    /// needs, larger steps than a real one.
+    fn usual(&self, program: &Program) -> TrainingConfig {
+        let embedded = self.model.is_none();
+        let rate = match embedded && self.method.method != Kind::Full {
+            true => 3e-3,
+            false => 5e-4,
+        };
+        TrainingConfig::new()
+            .with_epochs(if embedded { 4 } else { 3 })
+            .with_learning_rate(rate)
+            .with_max_len(program.max_len)
+    }
 }
 
 /// The model's name for a class, if it has one of its own.

@@ -1,8 +1,12 @@
 //! What the programs share: devices, errors and the embedded files.
 
 pub mod classification;
+pub mod fine_tuning;
 pub mod golden;
+pub mod interrupt;
+pub mod method_arguments;
 pub mod run_folder;
+pub mod training_arguments;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lora_core::file::prepare_folder;
 use lora_core::{DEFAULT_ADAPTER, LoraError, LoraModule};
 use lora_models::{Precision, PretrainedModel, Tokenizer};
-use lora_train::{CHECKPOINT_FOLDER, METRICS_NAME, Method};
+use lora_train::{CHECKPOINT_PREFIX, LOCK_NAME, LOG_NAME, METRICS_NAME, Method};
 
 /// The folder of the adapter.
 pub const ADAPTER: &str = "adapter";
@@ -14,6 +14,18 @@ pub const ADAPTER: &str = "adapter";
 pub const MODEL: &str = "model";
 /// The picture of the run.
 pub const PLOT: &str = "plot.svg";
+
+/// The folder of the first stage, where there are two.
+pub const HEAD: &str = "head";
+
+/// A folder to write to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutFolder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether an earlier run in it goes.
+    pub overwrite: bool,
+}
 
 /// The folder to write to, which is empty or may be overwritten.
 ///
@@ -27,19 +39,28 @@ pub fn prepare_out(
     default: &str,
     overwrite: bool,
     more: &[&str],
-) -> Result<PathBuf, LoraError> {
-    let out = given.unwrap_or(Path::new(default)).to_path_buf();
-    let ours = given.is_none() && holds_only_a_run(&out, more);
-    prepare_folder(&out, overwrite || ours)?;
-    Ok(out)
+) -> Result<OutFolder, LoraError> {
+    let path = given.unwrap_or(Path::new(default)).to_path_buf();
+    let overwrite = overwrite || (given.is_none() && holds_only_a_run(&path, more));
+    prepare_folder(&path, overwrite)?;
+    Ok(OutFolder { path, overwrite })
 }
 
 fn holds_only_a_run(folder: &Path, more: &[&str]) -> bool {
-    let written = [ADAPTER, MODEL, CHECKPOINT_FOLDER, METRICS_NAME, PLOT];
+    let written = [
+        ADAPTER,
+        MODEL,
+        HEAD,
+        METRICS_NAME,
+        LOG_NAME,
+        LOCK_NAME,
+        PLOT,
+    ];
     let known = |entry: std::io::Result<std::fs::DirEntry>| {
         let is = |entry: std::fs::DirEntry| {
-            let mut names = written.iter().chain(more);
-            names.any(|name| entry.file_name() == *name)
+            let name = entry.file_name();
+            let checkpoint = name.to_string_lossy().starts_with(CHECKPOINT_PREFIX);
+            checkpoint || written.iter().chain(more).any(|written| name == *written)
         };
         entry.is_ok_and(is)
     };
@@ -48,9 +69,9 @@ fn holds_only_a_run(folder: &Path, more: &[&str]) -> bool {
 
 /// What the trained weights are saved as.
 pub fn saved_as(method: &Method) -> &'static str {
-    match method {
-        Method::Lora(_) => ADAPTER,
-        Method::Full | Method::Head => MODEL,
+    match method.adapters() {
+        Some(_) => ADAPTER,
+        None => MODEL,
     }
 }
 
@@ -66,9 +87,9 @@ pub fn save<M: PretrainedModel>(
     tokenizer: &Tokenizer,
 ) -> Result<(), Box<dyn Error>> {
     let folder = out.join(saved_as(method));
-    match method {
-        Method::Lora(_) => model.save_adapter(DEFAULT_ADAPTER, &folder, true)?,
-        Method::Full | Method::Head => {
+    match method.adapters() {
+        Some(_) => model.save_adapter(DEFAULT_ADAPTER, &folder, true)?,
+        None => {
             model.save_pretrained(&folder, Precision::F32, true)?;
             tokenizer.save(&folder)?;
         }
@@ -89,14 +110,15 @@ mod tests {
     #[test]
     fn only_our_own_default_run_is_overwritten() {
         let folder = std::env::temp_dir().join(format!("run-folder-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join(CHECKPOINT_FOLDER)).unwrap();
+        std::fs::create_dir_all(folder.join("checkpoint-12")).unwrap();
         assert!(holds_only_a_run(&folder, &[]));
         std::fs::write(folder.join("notes.txt"), b"").unwrap();
         assert!(!holds_only_a_run(&folder, &[]));
         assert!(holds_only_a_run(&folder, &["notes.txt"]));
         let error = prepare_out(Some(&folder), "out", false, &["notes.txt"]).unwrap_err();
         assert!(error.to_string().contains("already exists"), "{error}");
-        prepare_out(Some(&folder), "out", true, &[]).unwrap();
+        let out = prepare_out(Some(&folder), "out", true, &[]).unwrap();
+        assert!(out.overwrite && out.path == folder);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

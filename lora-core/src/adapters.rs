@@ -22,6 +22,7 @@ use crate::init::eva::Recorder;
 use crate::init::residual::Residual;
 use crate::{LoraAdapter, LoraConfig};
 use attachments::met;
+pub use attachments::needs_all_rows;
 use merged::Merged;
 pub(crate) use mixed_batch::MixedBatch;
 
@@ -147,6 +148,10 @@ impl LoraAdapters {
     pub(crate) fn with_recorder(mut self, recorder: Option<Recorder>) -> Self {
         self.recorder = recorder;
         self
+    }
+
+    pub(crate) fn has_recorder(&self) -> bool {
+        self.recorder.is_some()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

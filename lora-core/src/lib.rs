@@ -64,6 +64,7 @@ mod inject;
 mod linear;
 mod merge;
 mod modules_to_save;
+pub mod ops;
 mod precision;
 mod report;
 pub mod state;
@@ -73,7 +74,7 @@ pub mod tie;
 mod weighted;
 
 pub use adapter::LoraAdapter;
-pub use adapters::{BASE_ADAPTER, LoraAdapters, LoraModule};
+pub use adapters::{BASE_ADAPTER, LoraAdapters, LoraModule, needs_all_rows};
 pub use config::{
     Bias, EvaConfig, InitLoraWeights, LayerIndices, LoftQConfig, LoraConfig, ModulePattern,
     OneOrMany, TargetModules, TaskType,

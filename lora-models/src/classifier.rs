@@ -128,7 +128,7 @@ impl SequenceClassifier for gpt2::SequenceClassification {
         };
         let input = Gpt2Input {
             input_ids: input.input_ids,
-            attention_mask: input.attention_mask,
+            attention_mask: Some(real.clone()),
             position_ids: None,
         };
         self.forward_real(input, real.bool())

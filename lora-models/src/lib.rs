@@ -39,7 +39,9 @@ pub mod generation;
 pub mod gpt2;
 pub mod hub;
 mod named_module;
+mod norm;
 mod pretrained;
+mod rows;
 pub mod tokenizer;
 
 pub use activation::Activation;

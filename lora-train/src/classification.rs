@@ -1,58 +1,156 @@
-//! Sequence classification as a task.
+//! Sequence classification, and regression, as a task.
 
-use burn::tensor::Tensor;
-use burn::train::metric::{AccuracyMetric, LossMetric};
-use burn::train::{ClassificationOutput, SupervisedTraining};
+use burn::tensor::{Int, Tensor};
+use burn::train::metric::{AccuracyMetric, Adaptor, LossInput, LossMetric};
+use burn::train::{ClassificationOutput, ItemLazy, RegressionOutput, SupervisedTraining};
+use lora_core::state::parameters;
 use lora_models::{SequenceClassifier, TextConfig, bert, gpt2};
 
-use crate::data::{ClassificationBatch, ClassificationBatcher, TokenizedDataset, TokenizedExample};
-use crate::loss::smoothed_cross_entropies;
-use crate::metric::WeightedF1Metric;
+use crate::data::{
+    ClassificationBatch, ClassificationBatcher, Label, Targets, TokenizedDataset, TokenizedExample,
+};
+use crate::loss::{smoothed_cross_entropies, squared_errors};
+use crate::metric::{
+    Average, ClassMetric, ClassScore, ClassesInput, Correlation, CorrelationMetric, ValuesInput,
+};
 use crate::predict::evaluate_classifier;
 use crate::{Evaluation, Task, TrainError, Trainee};
 
-/// The two architectures differ in nothing that matters here.
+/// What a model says about the sequences of a batch.
+///
+/// It is adapted to every metric that Burn's [`ClassificationOutput`] is adapted to.
+#[derive(Debug, Clone)]
+pub struct SequenceOutput {
+    /// The loss of each example, `[batch]`.
+    pub losses: Tensor<1>,
+    /// `[batch, labels]`.
+    pub logits: Tensor<2>,
+    /// What it should have said.
+    pub targets: Targets,
+}
+
+impl SequenceOutput {
+    /// As Burn has it. Numbers that should have been said are cut to whole ones.
+    fn classes(&self) -> ClassificationOutput {
+        let targets: Tensor<1, Int> = match &self.targets {
+            Targets::Classes(classes) => classes.clone(),
+            Targets::Values(values) => values.clone().int(),
+        };
+        ClassificationOutput::new(self.losses.clone(), self.logits.clone(), targets)
+    }
+
+    /// As Burn has it, with the first logit as the number that is said.
+    fn values(&self) -> RegressionOutput {
+        let targets = match &self.targets {
+            Targets::Classes(classes) => classes.clone().float(),
+            Targets::Values(values) => values.clone(),
+        };
+        let [count, _] = self.logits.dims();
+        let said = self.logits.clone().slice([0..count, 0..1]);
+        RegressionOutput::new(self.losses.clone(), said, targets.reshape([count, 1]))
+    }
+}
+
+impl ItemLazy for SequenceOutput {
+    fn sync(self) -> Result<Self, burn::tensor::ExecutionError> {
+        self.losses.device().flush()?;
+        Ok(Self {
+            losses: self.losses.without_autodiff(),
+            logits: self.logits.without_autodiff(),
+            targets: match self.targets {
+                Targets::Classes(classes) => Targets::Classes(classes.without_autodiff()),
+                Targets::Values(values) => Targets::Values(values.without_autodiff()),
+            },
+        })
+    }
+}
+
+/// Adapts by way of one of Burn's own outputs.
+macro_rules! adapt {
+    ($($input:ty),*; $by:ident) => {$(
+        impl Adaptor<$input> for SequenceOutput {
+            fn adapt(&self) -> $input {
+                self.$by().adapt()
+            }
+        }
+    )*};
+}
+
+adapt!(
+    burn::train::metric::AccuracyInput,
+    burn::train::metric::TopKAccuracyInput,
+    burn::train::metric::ConfusionStatsInput,
+    burn::train::metric::PerplexityInput,
+    ClassesInput,
+    LossInput;
+    classes
+);
+adapt!(ValuesInput; values);
+
+/// The architectures differ in nothing that matters here.
 macro_rules! classification_task {
     ($model:ty) => {
         impl Task for $model {
             type Example = TokenizedExample;
             type Batch = ClassificationBatch;
             type Batcher = ClassificationBatcher;
-            type Output = ClassificationOutput;
-            type Evaluation = Evaluation;
+            type Output = SequenceOutput;
 
             fn check(
                 &self,
-                _data: &[TokenizedExample],
+                data: &[TokenizedExample],
                 batch_size: usize,
             ) -> Result<(), TrainError> {
-                check(self.config(), batch_size)
+                check(self.config(), data, batch_size)
+            }
+
+            fn head(&self) -> Vec<String> {
+                head(self)
             }
 
             fn batcher(&self) -> ClassificationBatcher {
                 ClassificationBatcher::new(self.config())
             }
 
-            fn output(
-                &self,
-                batch: ClassificationBatch,
-                label_smoothing: f64,
-            ) -> ClassificationOutput {
+            fn tokens(example: &TokenizedExample) -> usize {
+                example.tokens.ids.len()
+            }
+
+            fn output(&self, batch: ClassificationBatch, label_smoothing: f64) -> SequenceOutput {
                 output(self, batch, label_smoothing)
             }
 
-            fn loss(output: &ClassificationOutput) -> Tensor<1> {
-                output.loss.clone().mean()
+            fn losses(output: &SequenceOutput) -> Tensor<1> {
+                output.losses.clone()
             }
 
             fn metrics(
+                &self,
                 training: SupervisedTraining<Trainee<Self>>,
             ) -> SupervisedTraining<Trainee<Self>> {
-                training.metrics((
-                    AccuracyMetric::new(),
-                    LossMetric::new(),
-                    WeightedF1Metric::new(),
-                ))
+                let score = ClassMetric::new;
+                let weighted = score(ClassScore::F1(Average::Weighted));
+                match self.config().id2label().len() {
+                    0 | 1 => training.metrics((
+                        CorrelationMetric::new(Correlation::Pearson),
+                        CorrelationMetric::new(Correlation::Spearman),
+                        LossMetric::new(),
+                    )),
+                    2 => training.metrics((
+                        AccuracyMetric::new(),
+                        LossMetric::new(),
+                        score(ClassScore::F1(Average::Binary)),
+                        weighted,
+                        score(ClassScore::Matthews),
+                    )),
+                    _ => training.metrics((
+                        AccuracyMetric::new(),
+                        LossMetric::new(),
+                        score(ClassScore::F1(Average::Macro)),
+                        weighted,
+                        score(ClassScore::Matthews),
+                    )),
+                }
             }
 
             fn evaluate(
@@ -69,9 +167,32 @@ macro_rules! classification_task {
 classification_task!(bert::SequenceClassification);
 classification_task!(gpt2::SequenceClassification);
 
-fn check<C: TextConfig>(config: &C, batch_size: usize) -> Result<(), TrainError> {
-    if config.id2label().len() < 2 {
-        return Err(TrainError::Regression);
+/// What still trains when the base does not.
+fn head<M: SequenceClassifier>(model: &M) -> Vec<String> {
+    let model = model.clone().set_require_grad(true);
+    let all = parameters(&model.set_base_require_grad(false));
+    all.into_iter()
+        .filter(|info| info.trainable)
+        .map(|info| info.path)
+        .collect()
+}
+
+fn check<C: TextConfig>(
+    config: &C,
+    data: &[TokenizedExample],
+    batch_size: usize,
+) -> Result<(), TrainError> {
+    let num_labels = config.id2label().len();
+    let fits = |label: Label| match label {
+        Label::Class(class) => num_labels > 1 && class < num_labels,
+        Label::Value(_) => num_labels == 1,
+    };
+    if let Some(index) = data.iter().position(|example| !fits(example.label)) {
+        return Err(TrainError::UnfitLabel {
+            index,
+            label: data[index].label,
+            num_labels,
+        });
     }
     match (config.pad_token_id(), batch_size) {
         (None, 2..) => Err(TrainError::NoPadToken),
@@ -79,110 +200,31 @@ fn check<C: TextConfig>(config: &C, batch_size: usize) -> Result<(), TrainError>
     }
 }
 
-/// The losses of the examples, logits and targets.
+/// The losses of the examples, logits and targets. Numbers are not smoothed.
 fn output<M: SequenceClassifier>(
     model: &M,
     batch: ClassificationBatch,
     label_smoothing: f64,
-) -> ClassificationOutput {
+) -> SequenceOutput {
     let logits = model.logits(batch.input);
-    // One loss an example: the loss metric weighs each batch by how many it is given.
-    let losses = smoothed_cross_entropies(logits.clone(), batch.targets.clone(), label_smoothing);
-    ClassificationOutput::new(losses, logits, batch.targets)
+    let losses = match batch.targets.clone() {
+        Targets::Classes(classes) => {
+            smoothed_cross_entropies(logits.clone(), classes, label_smoothing)
+        }
+        Targets::Values(values) => {
+            let [count, _] = logits.dims();
+            squared_errors(
+                logits.clone().slice([0..count, 0..1]).reshape([count]),
+                values,
+            )
+        }
+    };
+    SequenceOutput {
+        losses,
+        logits,
+        targets: batch.targets,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::loss::cross_entropy;
-    use crate::testing::tiny_config;
-    use burn::tensor::{Device, Int};
-    use burn::train::{InferenceStep, TrainStep};
-    use lora_core::{default_device, state::parameters};
-    use lora_models::bert::EncoderInput;
-
-    fn trainee(model: bert::SequenceClassification) -> Trainee<bert::SequenceClassification> {
-        Trainee {
-            model,
-            label_smoothing: 0.0,
-        }
-    }
-
-    fn batch(device: &Device) -> ClassificationBatch {
-        let ids = Tensor::<2, Int>::from_data([[0, 7, 2], [0, 9, 2]], device);
-        let targets = Tensor::from_data([1, 0], device);
-        ClassificationBatch {
-            input: EncoderInput::new(ids),
-            targets,
-        }
-    }
-
-    #[test]
-    fn names_are_those_of_the_model() {
-        let model = bert::SequenceClassification::new(&tiny_config(), &default_device());
-        assert_eq!(parameters(&trainee(model.clone())), parameters(&model));
-    }
-
-    #[test]
-    fn the_mean_of_its_losses_is_cross_entropy() {
-        let device = default_device();
-        let task = trainee(bert::SequenceClassification::new(&tiny_config(), &device));
-        let output = InferenceStep::step(&task, batch(&device));
-        assert_eq!((output.loss.dims(), output.output.dims()), ([2], [2, 2]));
-        let mean: f32 = output.loss.mean().into_scalar();
-        let expected: f32 = cross_entropy(output.output, output.targets, None).into_scalar();
-        assert_eq!(mean, expected);
-    }
-
-    #[test]
-    fn a_step_has_gradients_for_what_trains() {
-        let device = default_device().autodiff();
-        let model = bert::SequenceClassification::new(&tiny_config(), &device);
-        let count = parameters(&model).len();
-        let task = trainee(model);
-        assert_eq!(TrainStep::step(&task, batch(&device)).grads.len(), count);
-        let head = crate::Method::Head.prepare(task.model).unwrap();
-        let step = TrainStep::step(&trainee(head), batch(&device));
-        assert_eq!(step.grads.len(), 4);
-    }
-
-    #[test]
-    fn only_training_is_smoothed() {
-        let device = default_device();
-        let model = bert::SequenceClassification::new(&tiny_config(), &device);
-        let task = Trainee {
-            label_smoothing: 0.5,
-            ..trainee(model)
-        };
-        let smoothed = task.model.output(batch(&device), 0.5).loss.into_data();
-        let plain = task.model.output(batch(&device), 0.0).loss.into_data();
-        assert_eq!(
-            InferenceStep::step(&task, batch(&device)).loss.into_data(),
-            plain
-        );
-        assert_ne!(smoothed, plain);
-    }
-
-    #[test]
-    fn what_cannot_be_trained_is_refused() {
-        let config = gpt2::Gpt2Config {
-            vocab_size: 10,
-            n_positions: 8,
-            n_embd: 8,
-            n_layer: 1,
-            n_head: 2,
-            ..gpt2::Gpt2Config::small()
-        };
-        let check = |config: &gpt2::Gpt2Config, batch_size| {
-            gpt2::SequenceClassification::new(config, &default_device()).check(&[], batch_size)
-        };
-        check(&config, 1).unwrap();
-        let error = check(&config, 2).unwrap_err().to_string();
-        assert!(error.contains("`pad_token_id`"), "{error}");
-        check(&config.clone().with_pad_token_id(0), 2).unwrap();
-        assert!(matches!(
-            check(&config.with_num_labels(1), 1),
-            Err(TrainError::Regression)
-        ));
-    }
-}
+mod tests;

@@ -1,22 +1,28 @@
 //! How long, how fast and in what order to train.
 
-use burn::config::Config;
-use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
-use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
-use burn::module::Module;
-use burn::optim::{AdamWConfig, LearningRate, ModuleOptimizer};
+mod interval;
+mod schedule;
+mod validation;
 
-use crate::{LoraFa, LoraPlus, LoraPlusRates, TrainError};
+use burn::config::Config;
+use indexmap::IndexMap;
+
+pub use interval::Interval;
+pub use schedule::{LrSchedulerType, WarmupSchedule};
 
 /// PEFT's default.
 const LORAPLUS_LR_EMBEDDING: f64 = 1e-6;
 
-/// The settings of a training run.
+/// The settings of a training run: Hugging Face's `TrainingArguments`, as far as they mean anything
+/// here.
 ///
 /// ```
-/// use lora_train::TrainingConfig;
+/// use lora_train::{Interval, TrainingConfig};
 ///
-/// let config = TrainingConfig::new().with_epochs(10).with_learning_rate(1e-3);
+/// let config = TrainingConfig::new()
+///     .with_epochs(10)
+///     .with_learning_rate(1e-3)
+///     .with_eval_every(Interval::Steps(100));
 /// assert_eq!(config.batch_size, 32);
 /// config.validate()?;
 /// # Ok::<(), lora_train::TrainError>(())
@@ -26,21 +32,47 @@ pub struct TrainingConfig {
     /// How often each example is seen.
     #[config(default = 3)]
     pub epochs: usize,
-    /// How many examples make a step.
+    /// The number of steps of the optimizer; `epochs` then does not count.
+    pub max_steps: Option<usize>,
+    /// How many examples are computed at once.
     #[config(default = 32)]
     pub batch_size: usize,
+    /// How many batches make a step of the optimizer. Its gradient is the mean over all their
+    /// examples (of a language model: predicted tokens), so that 4 batches of 8 are the same step as
+    /// one of 32.
+    #[config(default = 1)]
+    pub gradient_accumulation_steps: usize,
+    /// Puts examples of like lengths into a batch, which leaves less to pad: within 50 steps' worth of
+    /// shuffled examples, as Hugging Face does. The steps are shuffled again after that.
+    #[config(default = false)]
+    pub group_by_length: bool,
     /// The highest learning rate, reached after the warm-up.
     #[config(default = 5e-4)]
     pub learning_rate: f64,
-    /// AdamW's decoupled weight decay, on every parameter that trains.
-    #[config(default = 0.01)]
-    pub weight_decay: f64,
+    /// Other highest learning rates, by module: the keys are as in PEFT's `rank_pattern`, a name or a
+    /// regular expression for the end of a path, and mean everything below that module, too. Of
+    /// several that fit, the last one counts. `{"classifier": 1e-3}` gives the head its own rate.
+    #[config(default = "IndexMap::new()")]
+    pub learning_rate_pattern: IndexMap<String, f64>,
+    /// How the learning rate falls after the warm-up.
+    #[config(default = "LrSchedulerType::Linear")]
+    pub lr_scheduler_type: LrSchedulerType,
+    /// The power of [`LrSchedulerType::Polynomial`].
+    #[config(default = 1.0)]
+    pub polynomial_power: f64,
     /// The fraction of all steps over which the learning rate rises from 0.
     #[config(default = 0.06)]
     pub warmup_ratio: f64,
     /// The number of steps over which the learning rate rises from 0; `warmup_ratio` then does not
     /// count.
     pub warmup_steps: Option<usize>,
+    /// AdamW's decoupled weight decay, on every parameter that trains but biases and layer norms.
+    #[config(default = 0.01)]
+    pub weight_decay: f64,
+    /// The longest that the gradient of all parameters together may be, by its Euclidean norm; what
+    /// is longer is scaled down to it. 0 leaves gradients as they are.
+    #[config(default = 1.0)]
+    pub max_grad_norm: f64,
     /// How much the targets of training are smoothed, 0 to 1: the part of each target that is spread
     /// over all classes (or tokens). Losses and perplexities of development data are not smoothed,
     /// unlike Hugging Face's `eval_loss`.
@@ -52,194 +84,87 @@ pub struct TrainingConfig {
     /// Seeds fresh weights, dropout and the order of the examples.
     #[config(default = 42)]
     pub seed: u64,
+    /// Computes cheap activations again for the backward pass instead of keeping them.
+    #[config(default = false)]
+    pub gradient_checkpointing: bool,
+    /// How often the development examples are measured.
+    #[config(default = "Interval::Epoch")]
+    pub eval_every: Interval,
+    /// How often a checkpoint is written, besides one for each best measurement and at the end.
+    #[config(default = "Interval::Epoch")]
+    pub save_every: Interval,
+    /// How often a line is added to `metrics.jsonl`.
+    #[config(default = "Interval::Steps(10)")]
+    pub log_every: Interval,
+    /// How many of the last checkpoints are kept, besides the best.
+    #[config(default = 1)]
+    pub save_total_limit: usize,
+    /// What is best, by the name of a measure of the development examples: `loss`, `accuracy`, ….
+    #[config(default = "\"loss\".to_string()")]
+    pub metric_for_best_model: String,
+    /// Whether more of that measure is better. Absent: unless it is a loss or the perplexity.
+    pub greater_is_better: Option<bool>,
+    /// Ends with the weights that measured best instead of the last ones.
+    #[config(default = false)]
+    pub load_best_at_end: bool,
+    /// Stops after so many measurements in a row that are no better than the best.
+    pub early_stopping_patience: Option<usize>,
+    /// By how much a measurement has to be better to count for `early_stopping_patience`.
+    #[config(default = 0.0)]
+    pub early_stopping_threshold: f64,
     /// Trains with LoRA+: the learning rate of `B` is this multiple of `learning_rate`, see
-    /// [`LoraPlus`]. Absent: one rate for all.
+    /// [`LoraPlus`](crate::LoraPlus). Absent: one rate for all.
     pub loraplus_lr_ratio: Option<f64>,
     /// The highest learning rate of adapted embeddings in LoRA+.
     #[config(default = "LORAPLUS_LR_EMBEDDING")]
     pub loraplus_lr_embedding: f64,
-    /// Trains with LoRA-FA: `A` is frozen, see [`LoraFa`].
+    /// Trains with LoRA-FA: `A` is frozen, see [`LoraFa`](crate::LoraFa).
     #[config(default = false)]
     pub lora_fa: bool,
 }
 
 impl TrainingConfig {
-    /// Checks that every value can be used.
-    ///
-    /// # Errors
-    ///
-    /// [`TrainError::Setting`] that names the field.
-    pub fn validate(&self) -> Result<(), TrainError> {
-        let check = |ok: bool, field, value: String, expected| match ok {
-            true => Ok(()),
-            false => Err(TrainError::Setting {
-                field,
-                value,
-                expected,
-            }),
-        };
-        let Self {
-            epochs,
-            batch_size,
-            learning_rate,
-            weight_decay,
-            warmup_ratio,
-            label_smoothing,
-            loraplus_lr_ratio,
-            loraplus_lr_embedding,
-            lora_fa,
-            ..
-        } = *self;
-        check(epochs > 0, "epochs", epochs.to_string(), "at least 1")?;
-        check(
-            batch_size > 0,
-            "batch_size",
-            batch_size.to_string(),
-            "at least 1",
-        )?;
-        let rate = learning_rate > 0.0 && learning_rate <= 1.0;
-        check(
-            rate,
-            "learning_rate",
-            learning_rate.to_string(),
-            "above 0 and at most 1",
-        )?;
-        let decay = (0.0..=1.0).contains(&weight_decay);
-        check(
-            decay,
-            "weight_decay",
-            weight_decay.to_string(),
-            "from 0 to 1",
-        )?;
-        let ratio = (0.0..=1.0).contains(&warmup_ratio);
-        check(
-            ratio,
-            "warmup_ratio",
-            warmup_ratio.to_string(),
-            "from 0 to 1",
-        )?;
-        check(
-            (0.0..=1.0).contains(&label_smoothing),
-            "label_smoothing",
-            label_smoothing.to_string(),
-            "from 0 to 1",
-        )?;
-        let plus = loraplus_lr_ratio.is_none_or(|ratio| ratio > 0.0 && ratio.is_finite());
-        check(
-            plus,
-            "loraplus_lr_ratio",
-            loraplus_lr_ratio.unwrap_or_default().to_string(),
-            "above 0 and finite",
-        )?;
-        let embedding = loraplus_lr_embedding > 0.0 && loraplus_lr_embedding <= 1.0;
-        let unused = loraplus_lr_ratio.is_none() && loraplus_lr_embedding != LORAPLUS_LR_EMBEDDING;
-        check(
-            embedding && !unused,
-            "loraplus_lr_embedding",
-            loraplus_lr_embedding.to_string(),
-            "above 0 and at most 1, and its default without `loraplus_lr_ratio`",
-        )?;
-        check(
-            !(lora_fa && loraplus_lr_ratio.is_some()),
-            "lora_fa",
-            "true beside `loraplus_lr_ratio`".to_string(),
-            "one of the two: LoRA+ is about the rates of both factors, LoRA-FA trains one",
-        )
+    /// How many examples a step of the optimizer sees.
+    pub fn examples_per_step(&self) -> usize {
+        (self.batch_size * self.gradient_accumulation_steps).max(1)
     }
 
-    /// The number of steps it takes to see `examples` examples in every epoch.
+    /// How many steps it takes to see each of `examples` examples once.
+    pub fn steps_per_epoch(&self, examples: usize) -> usize {
+        examples.div_ceil(self.examples_per_step())
+    }
+
+    /// The number of steps of a run on `examples` examples.
     pub fn steps(&self, examples: usize) -> usize {
-        examples.div_ceil(self.batch_size.max(1)) * self.epochs
+        let all = self.steps_per_epoch(examples) * self.epochs;
+        self.max_steps.unwrap_or(all)
     }
 
-    /// AdamW as PyTorch has it, in the groups of LoRA-FA or LoRA+ if `module` is trained so.
-    pub(crate) fn optimizer<M: Module>(&self, module: &M) -> Result<ModuleOptimizer, TrainError> {
-        let adamw = AdamWConfig::new()
-            .with_weight_decay(self.weight_decay as f32)
-            // Burn's default of 1e-5 would damp the small gradients of an adapter.
-            .with_epsilon(1e-8);
-        match (self.lora_fa, self.loraplus_lr_ratio) {
-            (true, _) => LoraFa::optimizer(module, &adamw),
-            (false, Some(_)) => Ok(LoraPlus::of(module)?.optimizer(&adamw)),
-            (false, None) => Ok(adamw.init()),
-        }
-    }
-
-    /// [`schedule`](Self::schedule), in the groups of LoRA+ if `module` is trained so.
-    pub(crate) fn scheduler<M: Module>(
-        &self,
-        module: &M,
-        steps: usize,
-    ) -> Result<ModuleLrScheduler, TrainError> {
-        let Some(ratio) = self.loraplus_lr_ratio else {
-            return Ok(self.schedule(steps).into());
-        };
-        let rates = LoraPlusRates {
-            a: self.learning_rate,
-            ratio,
-            embedding: self.loraplus_lr_embedding,
-        };
-        let schedule = |rate| self.clone().with_learning_rate(rate).schedule(steps);
-        Ok(LoraPlus::of(module)?.scheduler(rates, schedule))
+    /// How many of `examples` examples the first `steps` steps see, each counted as often as it is
+    /// seen.
+    pub(crate) fn examples_in(&self, examples: usize, steps: usize) -> usize {
+        let per_epoch = self.steps_per_epoch(examples).max(1);
+        steps / per_epoch * examples + steps % per_epoch * self.examples_per_step()
     }
 
     /// The learning rate of each of `steps` steps.
-    pub fn schedule(&self, steps: usize) -> LinearWarmup {
+    pub fn schedule(&self, steps: usize) -> WarmupSchedule {
         let share = || (self.warmup_ratio * steps as f64).ceil() as usize;
-        let warmup = self.warmup_steps.unwrap_or_else(share);
-        LinearWarmup {
+        WarmupSchedule {
+            decay: self.lr_scheduler_type,
+            power: self.polynomial_power,
             learning_rate: self.learning_rate,
-            warmup,
+            warmup: self.warmup_steps.unwrap_or_else(share),
             steps,
             next: 0,
         }
     }
-}
 
-/// A learning rate that rises linearly from 0 and then falls linearly to 0, as Hugging Face's
-/// `get_linear_schedule_with_warmup`.
-///
-/// ```text
-/// lr(i) = rate · i / warmup                        for i < warmup
-/// lr(i) = rate · (steps - i) / (steps - warmup)    after that, at least 0
-/// ```
-///
-/// The first step, `i` = 0, therefore changes nothing if there is a warm-up.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LinearWarmup {
-    learning_rate: f64,
-    warmup: usize,
-    steps: usize,
-    next: usize,
-}
-
-impl LinearWarmup {
-    fn at(&self, step: usize) -> LearningRate {
-        let factor = if step < self.warmup {
-            step as f64 / self.warmup as f64
-        } else {
-            let left = self.steps.saturating_sub(step) as f64;
-            left / self.steps.saturating_sub(self.warmup).max(1) as f64
-        };
-        self.learning_rate * factor
-    }
-}
-
-impl LrScheduler for LinearWarmup {
-    fn step(&mut self) -> LearningRate {
-        let rate = self.at(self.next);
-        self.next += 1;
-        rate
-    }
-
-    fn to_record(&self) -> LrSchedulerRecord {
-        LrSchedulerRecord::new().with_scalar("next", self.next as u64)
-    }
-
-    fn load_record(&mut self, record: LrSchedulerRecord) {
-        if let Some(next) = record.scalar::<u64>("next") {
-            self.next = next as usize;
-        }
+    /// Whether more of `metric_for_best_model` is better.
+    pub fn greater_is_better(&self) -> bool {
+        let name = self.metric_for_best_model.as_str();
+        let less = name.ends_with("loss") || name.ends_with("perplexity");
+        self.greater_is_better.unwrap_or(!less)
     }
 }
 
@@ -247,111 +172,39 @@ impl LrScheduler for LinearWarmup {
 mod tests {
     use super::*;
 
-    fn rates(config: &TrainingConfig, steps: usize) -> Vec<f64> {
-        let mut schedule = config.schedule(steps);
-        (0..steps + 1).map(|_| schedule.step()).collect()
-    }
-
-    #[test]
-    fn the_schedule_is_hugging_faces() {
-        // get_linear_schedule_with_warmup(optimizer, 3, 10) with a rate of 0.1.
-        let config = TrainingConfig::new()
-            .with_learning_rate(0.1)
-            .with_warmup_ratio(0.3);
-        let expected = [
-            0.0,
-            0.1 / 3.0,
-            0.2 / 3.0,
-            0.1,
-            0.6 / 7.0,
-            0.5 / 7.0,
-            0.4 / 7.0,
-            0.3 / 7.0,
-            0.2 / 7.0,
-            0.1 / 7.0,
-            0.0,
-        ];
-        for (found, expected) in rates(&config, 10).iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
-        }
-    }
-
-    #[test]
-    fn without_warm_up_it_starts_at_the_top() {
-        let config = TrainingConfig::new()
-            .with_learning_rate(0.4)
-            .with_warmup_ratio(0.0);
-        assert_eq!(rates(&config, 4), [0.4, 0.4 * 0.75, 0.2, 0.1, 0.0]);
-        let all = config.with_warmup_ratio(1.0);
-        assert_eq!(rates(&all, 4), [0.0, 0.1, 0.2, 0.4 * 0.75, 0.0]);
-        assert_eq!(rates(&all, 0), [0.0]);
-    }
-
-    #[test]
-    fn the_warm_up_is_rounded_up() {
-        let config = TrainingConfig::new();
-        assert_eq!(config.schedule(10).warmup, 1);
-        assert_eq!(config.schedule(0).warmup, 0);
-        assert_eq!(config.with_warmup_steps(Some(7)).schedule(10).warmup, 7);
-    }
-
-    #[test]
-    fn a_record_continues_the_schedule() {
-        let mut first = TrainingConfig::new().schedule(20);
-        for _ in 0..7 {
-            first.step();
-        }
-        let mut second = TrainingConfig::new().schedule(20);
-        second.load_record(first.to_record());
-        assert_eq!(second, first);
-    }
-
     #[test]
     fn steps_count_the_last_short_batch() {
         let config = TrainingConfig::new().with_epochs(2).with_batch_size(8);
         assert_eq!(config.steps(17), 6);
         assert_eq!(config.steps(16), 4);
+        let accumulated = config.with_gradient_accumulation_steps(2);
+        assert_eq!((accumulated.steps(17), accumulated.steps(16)), (4, 2));
+        assert_eq!(accumulated.with_max_steps(Some(5)).steps(16), 5);
     }
 
     #[test]
-    fn values_out_of_range_name_their_field() {
-        TrainingConfig::new().validate().unwrap();
-        let message = |config: TrainingConfig| config.validate().unwrap_err().to_string();
-        let base = TrainingConfig::new();
-        assert!(message(base.clone().with_epochs(0)).contains("`epochs` is 0"));
-        assert!(message(base.clone().with_batch_size(0)).contains("`batch_size` is 0"));
-        for rate in [0.0, -1.0, 1.5, f64::NAN] {
-            let message = message(base.clone().with_learning_rate(rate));
-            assert!(message.contains("`learning_rate`"), "{message}");
-        }
-        assert!(message(base.clone().with_weight_decay(-0.1)).contains("`weight_decay` is -0.1"));
-        assert!(message(base.clone().with_warmup_ratio(1.1)).contains("`warmup_ratio` is 1.1"));
-        for smoothing in [-0.1, 1.5, f64::NAN] {
-            let message = message(base.clone().with_label_smoothing(smoothing));
-            assert!(message.contains("`label_smoothing`"), "{message}");
-        }
-        for ratio in [0.0, -2.0, f64::INFINITY, f64::NAN] {
-            let message = message(base.clone().with_loraplus_lr_ratio(Some(ratio)));
-            assert!(message.contains("`loraplus_lr_ratio`"), "{message}");
-        }
-        let plus = base.clone().with_loraplus_lr_ratio(Some(16.0));
-        plus.validate().unwrap();
-        let fast = base.clone().with_loraplus_lr_embedding(1e-3);
-        for bad in [plus.clone().with_loraplus_lr_embedding(0.0), fast] {
-            let message = message(bad);
-            assert!(message.contains("`loraplus_lr_embedding`"), "{message}");
-        }
-        base.with_lora_fa(true).validate().unwrap();
-        assert!(message(plus.with_lora_fa(true)).contains("`lora_fa` is true beside"));
+    fn less_loss_is_better() {
+        let better = |name: &str| {
+            let config = TrainingConfig::new().with_metric_for_best_model(name.into());
+            config.greater_is_better()
+        };
+        assert!(!better("loss") && !better("perplexity"));
+        assert!(better("accuracy") && better("matthews_correlation"));
+        let config = TrainingConfig::new().with_greater_is_better(Some(true));
+        assert!(config.greater_is_better());
     }
 
     #[test]
     fn the_configuration_goes_through_json() {
-        let config = TrainingConfig::new().with_seed(7);
+        let config = TrainingConfig::new()
+            .with_seed(7)
+            .with_eval_every(Interval::Steps(5))
+            .with_learning_rate_pattern([("classifier".to_string(), 1e-3)].into());
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(
             serde_json::from_str::<TrainingConfig>(&json).unwrap(),
             config
         );
+        assert!(json.contains("\"lr_scheduler_type\":\"linear\""), "{json}");
     }
 }

@@ -1,20 +1,66 @@
 //! Examples, from files to batches.
+//!
+//! [`read_examples`] reads tables (separated by tabs as GLUE's, or by commas), JSON lines and the
+//! hub's parquet files, whose columns and labels [`ReadOptions`] describe; [`DataFiles`] finds them
+//! in a folder or on the hub. [`TokenizedDataset`] has what a model reads, from there, from a data
+//! set of Burn's or one's own, or from texts for a language model.
+//!
+//! ```
+//! use lora_train::data::{Label, LabelNames, read_examples};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("reviews.csv");
+//! std::fs::write(&path, "text,label\n\"Warm, and funny.\",good\nDull.,bad\n")?;
+//!
+//! let names = LabelNames::new(["bad", "good"])?;
+//! let examples = read_examples(&[path], names)?;
+//! assert_eq!(examples[0].text, "Warm, and funny.");
+//! assert_eq!(examples[0].label, Label::Class(1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod batch;
 mod causal;
+mod columns;
+mod content;
+mod csv_file;
+mod encode;
+mod encode_progress;
 mod files;
+mod json_lines;
+mod labels;
+mod lengths;
+mod loader;
+mod order;
 mod parquet_file;
+mod place;
+mod raw;
+mod read;
+mod token_cache;
 mod tokenized;
 mod tsv;
 
-pub use batch::{ClassificationBatch, ClassificationBatcher};
+pub use batch::{ClassificationBatch, ClassificationBatcher, Targets};
 pub use causal::{
     CausalBatch, CausalBatcher, CausalExample, PromptResponse, encode_prompts, group_by_prompt,
     read_e2e,
 };
-pub use files::{DataFiles, read_examples};
+pub use columns::Columns;
+pub use csv_file::read_csv;
+pub use encode::EncodeOptions;
+pub(crate) use encode::encode_checked;
+pub use encode_progress::EncodeProgress;
+pub use files::DataFiles;
+pub(crate) use files::choose;
+pub use json_lines::read_json_lines;
+pub use labels::{LabelNames, Labels};
+pub use lengths::{LengthBucket, LengthSummary};
+pub use loader::MicroBatch;
+pub(crate) use loader::RunLoader;
+pub(crate) use order::mix;
 pub use parquet_file::read_parquet;
-pub(crate) use tokenized::encode_checked;
+pub(crate) use place::Place;
+pub use read::{Format, ReadOptions, read_examples};
 pub use tokenized::{TokenizedDataset, TokenizedExample, Tokens};
 pub use tsv::read_tsv;
 
@@ -42,6 +88,26 @@ pub enum Label {
     Value(f32),
 }
 
+impl Label {
+    /// The class, if it is one.
+    #[must_use]
+    pub fn class(self) -> Option<usize> {
+        match self {
+            Self::Class(class) => Some(class),
+            Self::Value(_) => None,
+        }
+    }
+
+    /// The number, if it is one.
+    #[must_use]
+    pub fn value(self) -> Option<f32> {
+        match self {
+            Self::Class(_) => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
 /// At most `count` of the examples, drawn at random; the same ones for the same seed.
 pub fn sample(mut examples: Vec<Example>, count: usize, seed: u64) -> Vec<Example> {
     if count < examples.len() {
@@ -49,43 +115,6 @@ pub fn sample(mut examples: Vec<Example>, count: usize, seed: u64) -> Vec<Exampl
         examples.truncate(count);
     }
     examples
-}
-
-/// Where the fields of an example stand in a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Columns {
-    text: usize,
-    pair: Option<usize>,
-    label: usize,
-}
-
-impl Columns {
-    /// Finds the columns by the names that GLUE and the hub use; `None` if one is not there.
-    fn named<S: AsRef<str>>(names: &[S]) -> Option<Self> {
-        let find = |wanted: &[&str]| {
-            names
-                .iter()
-                .position(|name| wanted.contains(&name.as_ref()))
-        };
-        Some(Self {
-            text: find(&["sentence", "sentence1", "text"])?,
-            pair: find(&["sentence2"]),
-            label: find(&["label"])?,
-        })
-    }
-}
-
-/// The label of a class index, checked against the number of classes.
-fn class_label(index: i64, num_labels: usize) -> Result<Label, String> {
-    match usize::try_from(index) {
-        Ok(class) if class < num_labels => Ok(Label::Class(class)),
-        _ => {
-            let last = num_labels.saturating_sub(1);
-            Err(format!(
-                "label {index} is out of range, expected 0 to {last}"
-            ))
-        }
-    }
 }
 
 #[cfg(test)]

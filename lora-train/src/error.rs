@@ -25,17 +25,14 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// A folder or a repository lacks the files of a data set.
-    #[error(
-        "{place} has no {split} data: expected {split}.tsv, or {parquet}-*.parquet, in it, in its \
-         folder `data` or in the only other folder that has training data"
-    )]
+    #[error("{place} has no {split} data: expected {expected}")]
     NoData {
         /// The folder, or the hub id.
         place: String,
         /// `train` or `dev`.
         split: &'static str,
-        /// What the hub calls the split: `train`, or `validation` or `test`.
-        parquet: &'static str,
+        /// The names that are looked for, and where.
+        expected: String,
     },
     /// A data file, or what is left of it, has no examples.
     #[error("{place} has no examples")]
@@ -128,12 +125,76 @@ pub enum TrainError {
         /// How many classes the model has.
         num_labels: usize,
     },
-    /// The model or the data is for regression.
+    /// An example has a class where the model predicts numbers, or the other way round.
     #[error(
-        "training for regression (a model with one label) is not supported: \
-         use a model with two labels or more, and class indices as labels"
+        "example {index} ({text:?}) has {found}, and the model has {num_labels} label(s): \
+         {expected}"
+    )]
+    LabelKind {
+        /// The example, counted from 0.
+        index: usize,
+        /// Its text.
+        text: String,
+        /// Its label.
+        found: String,
+        /// How many labels the model has.
+        num_labels: usize,
+        /// What to do.
+        expected: &'static str,
+    },
+    /// The names of classes cannot be used, or not be found in the data.
+    #[error("label names: {message}")]
+    LabelNames {
+        /// What was found and what was expected.
+        message: String,
+    },
+    /// There is no GLUE task of this name.
+    #[error(
+        "there is no GLUE task {found:?}: expected cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte or \
+         wnli"
+    )]
+    GlueTask {
+        /// The name.
+        found: String,
+    },
+    /// A data set failed to give an example.
+    #[error("example {index} of the data set cannot be had: {message}")]
+    Dataset {
+        /// The example, counted from 0.
+        index: usize,
+        /// The data set's message.
+        message: String,
+    },
+    /// A cache of token ids cannot be written.
+    #[error(
+        "cannot keep token ids in {path}: {message}; give another folder for the cache, or none at \
+         all", path = path.display()
+    )]
+    TokenCache {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        message: String,
+    },
+    /// A model that predicts numbers was asked for classes.
+    #[error(
+        "the model has one label, so it predicts a number and no class: use a model with two \
+         labels or more"
     )]
     Regression,
+    /// The label of an example is none that the model can learn.
+    #[error(
+        "example {index} has the label {label:?}, the model {num_labels} labels: expected a number \
+         for a model with one label, else a class below {num_labels}"
+    )]
+    UnfitLabel {
+        /// The example, counted from 0.
+        index: usize,
+        /// Its label.
+        label: crate::data::Label,
+        /// How many labels the model has.
+        num_labels: usize,
+    },
     /// A batch would have to be padded, and the model has no id for that.
     #[error(
         "the model's configuration has no `pad_token_id`, which batches of several texts need: \
@@ -172,22 +233,97 @@ pub enum TrainError {
     /// Training stopped on an error.
     #[error("training stopped: {0}")]
     Training(Arc<TrainingError>),
-    /// Training was stopped before its last epoch.
-    #[error("training was stopped by the user{}", reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default())]
-    Interrupted {
-        /// Why, if that is known.
-        reason: Option<String>,
-    },
-    /// The loss became infinite or NaN.
+    /// A number became infinite or NaN.
     #[error(
-        "the training loss became {loss} at step {step}: the weights are destroyed; \
-         try a smaller learning rate"
+        "the training {what} became {value} at step {step}, with the examples {}: the weights are \
+         as they were before that step, and so are the checkpoints; look at these examples, or \
+         try a smaller learning rate",
+        numbers(examples)
     )]
     Diverged {
-        /// The loss.
-        loss: f64,
+        /// `loss` or `norm of the gradient`.
+        what: &'static str,
+        /// What it became.
+        value: f64,
         /// The step, counted from 1.
         step: usize,
+        /// The numbers of the examples in the training data, counted from 0, as far as the step had
+        /// seen them.
+        examples: Vec<usize>,
+    },
+    /// The measure that tells which weights are best is not measured.
+    #[error("`metric_for_best_model` is {name:?}, expected one of what is measured: {known}")]
+    UnknownMeasure {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// Another process trains in the folder.
+    #[error(
+        "{path} is in use by another run: wait for it to end, or choose another folder",
+        path = path.display()
+    )]
+    FolderInUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A new run would mix its checkpoints with those of an earlier one.
+    #[error(
+        "{path} is the checkpoint of an earlier run: resume that run, remove its checkpoints, or \
+         choose another folder", path = path.display()
+    )]
+    CheckpointsExist {
+        /// The last checkpoint.
+        path: PathBuf,
+    },
+    /// A checkpoint could not be written.
+    #[error(
+        "cannot write the checkpoint {path}: {source}; those before it are still there: remove \
+         the cause and resume", path = path.display()
+    )]
+    Checkpoint {
+        /// Its folder.
+        path: PathBuf,
+        /// Why.
+        source: Box<TrainError>,
+    },
+    /// The state of the optimizer in a checkpoint does not fit.
+    #[error(
+        "{path}: the state of the optimizer is of another model or damaged ({message}): remove \
+         this checkpoint to go on from the one before", path = path.display()
+    )]
+    OptimizerState {
+        /// The file, or the checkpoint's folder.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The state of the run in a checkpoint cannot be read.
+    #[error(
+        "{path}: {message}: remove this checkpoint to go on from the one before",
+        path = path.display()
+    )]
+    TrainerState {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A checkpoint is of a run with other settings or data.
+    #[error(
+        "{path} is of another run: its {field} is {expected}, this run's is {found}; to resume \
+         it, all that makes a difference to the weights has to be the same", path = path.display()
+    )]
+    Resume {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        field: String,
+        /// This run's.
+        found: String,
+        /// The checkpoint's.
+        expected: String,
     },
     /// The values of a tensor could not be fetched from the device.
     #[error("cannot read a result from the device: {0}")]
@@ -241,6 +377,14 @@ pub enum TrainError {
     /// The data set could not be had from the hub.
     #[error(transparent)]
     Hub(#[from] HubError),
+}
+
+/// A list that is cut where it gets long.
+fn numbers(all: &[usize]) -> String {
+    const SHOWN: usize = 32;
+    let shown: Vec<String> = all.iter().take(SHOWN).map(usize::to_string).collect();
+    let more = if all.len() > SHOWN { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
 }
 
 impl TrainError {

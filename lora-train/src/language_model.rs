@@ -5,13 +5,12 @@ use burn::tensor::Tensor;
 use burn::train::metric::{Adaptor, LossInput, LossMetric};
 use burn::train::{ItemLazy, SupervisedTraining};
 use lora_models::gpt2::CausalLm;
-use serde::Serialize;
 
 use crate::data::{CausalBatch, CausalBatcher, CausalExample, TokenizedDataset};
 use crate::loss::smoothed_cross_entropies;
 use crate::metric::PerplexityMetric;
 use crate::predict::device_of;
-use crate::{Task, TrainError, Trainee};
+use crate::{Evaluation, Task, TrainError, Trainee};
 
 /// The loss of each predicted token, `[tokens]`.
 #[derive(Debug, Clone)]
@@ -41,33 +40,11 @@ impl Adaptor<TokenLosses> for TokenLosses {
     }
 }
 
-/// How well a language model predicts a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct LanguageModelEvaluation {
-    /// The mean cross-entropy of the predicted tokens in nats.
-    pub loss: f64,
-    /// Its exponential.
-    pub perplexity: f64,
-    /// The number of predicted tokens.
-    pub tokens: usize,
-}
-
-impl std::fmt::Display for LanguageModelEvaluation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "perplexity {:.3}, loss {:.4} on {} tokens",
-            self.perplexity, self.loss, self.tokens
-        )
-    }
-}
-
 impl Task for CausalLm {
     type Example = CausalExample;
     type Batch = CausalBatch;
     type Batcher = CausalBatcher;
     type Output = TokenLosses;
-    type Evaluation = LanguageModelEvaluation;
 
     fn check(&self, data: &[CausalExample], _batch_size: usize) -> Result<(), TrainError> {
         // The last token of an example is only ever predicted.
@@ -93,11 +70,22 @@ impl Task for CausalLm {
         }
     }
 
-    fn loss(output: &TokenLosses) -> Tensor<1> {
-        output.losses.clone().mean()
+    fn tokens(example: &CausalExample) -> usize {
+        example.ids().len()
     }
 
-    fn metrics(training: SupervisedTraining<Trainee<Self>>) -> SupervisedTraining<Trainee<Self>> {
+    fn losses_of(example: &CausalExample) -> usize {
+        example.predicted()
+    }
+
+    fn losses(output: &TokenLosses) -> Tensor<1> {
+        output.losses.clone()
+    }
+
+    fn metrics(
+        &self,
+        training: SupervisedTraining<Trainee<Self>>,
+    ) -> SupervisedTraining<Trainee<Self>> {
         training.metrics((LossMetric::new(), PerplexityMetric::new()))
     }
 
@@ -105,7 +93,7 @@ impl Task for CausalLm {
         &self,
         data: &TokenizedDataset<CausalExample>,
         batch_size: usize,
-    ) -> Result<LanguageModelEvaluation, TrainError> {
+    ) -> Result<Evaluation, TrainError> {
         let model = self.valid();
         let device = device_of(&model);
         let mut examples: Vec<&CausalExample> = data.examples().iter().collect();
@@ -125,10 +113,10 @@ impl Task for CausalLm {
             tokens += count;
         }
         let loss = sum / tokens as f64;
-        Ok(LanguageModelEvaluation {
-            loss,
-            perplexity: loss.exp(),
-            tokens,
+        Ok(Evaluation {
+            measures: [("loss", loss), ("perplexity", loss.exp())].into(),
+            count: tokens,
+            unit: "tokens",
         })
     }
 }
@@ -181,12 +169,12 @@ mod tests {
             (3.0 * reference(&model, &long, 4) + 2.0 * reference(&model, &short, 1)) / 5.0;
         for batch_size in [1, 2] {
             let evaluation = model.evaluate(&data, batch_size).unwrap();
-            assert_eq!(evaluation.tokens, 5);
+            assert_eq!(evaluation.count, 5);
             assert!(
-                (evaluation.loss - expected).abs() < 1e-5,
+                (evaluation.get("loss") - expected).abs() < 1e-5,
                 "{evaluation} {expected}"
             );
-            assert!((evaluation.perplexity - expected.exp()).abs() < 1e-3);
+            assert!((evaluation.get("perplexity") - expected.exp()).abs() < 1e-3);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! use lora_models::bert::{BertConfig, SequenceClassification};
 //! use lora_models::tokenizer::train_byte_level_bpe;
 //! use lora_train::data::{Example, Label, TokenizedDataset};
-//! use lora_train::{Method, Progress, TrainingConfig, predict, train};
+//! use lora_train::{Method, Progress, Trainer, TrainingConfig, predict};
 //!
 //! let texts = ["a bad film", "a good film"];
 //! let example = |class: usize| Example {
@@ -27,18 +27,22 @@
 //! let method = Method::lora(LoraConfig::new().with_r(2), &model);
 //! let model = method.prepare(SequenceClassification::new(&model, &default_device()))?;
 //! let config = TrainingConfig::new().with_epochs(2).with_max_len(16);
-//! let trained = train(model, &config, &data, &data, None, Progress::Silent)?;
-//! assert_eq!((trained.history.epochs.len(), trained.evaluation.count), (2, 2));
+//! let trainer = Trainer::new(config).progress(Progress::Silent);
+//! let trained = trainer.train(model, &data, &data)?;
+//! assert_eq!(trained.history.evaluations.len(), 2);
 //!
-//! let predictions = predict(&trained.model, &tokenizer, &["good"], config.max_len, 1)?;
+//! let predictions = predict(&trained.model, &tokenizer, &["good"], 16, 1)?;
 //! assert!(predictions[0].probability >= 0.5);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod checkpoint;
 mod classification;
 mod config;
 pub mod data;
 mod error;
+mod evaluation;
+pub mod glue;
 mod history;
 mod language_model;
 mod lora_fa;
@@ -47,6 +51,7 @@ pub mod loss;
 mod method;
 pub mod metric;
 mod metrics_file;
+mod optimizer;
 mod plot;
 mod predict;
 mod recorder;
@@ -56,15 +61,18 @@ mod testing;
 pub mod text_metrics;
 mod trainer;
 
-pub use config::{LinearWarmup, TrainingConfig};
+pub use checkpoint::CHECKPOINT_PREFIX;
+pub use classification::SequenceOutput;
+pub use config::{Interval, LrSchedulerType, TrainingConfig, WarmupSchedule};
 pub use error::TrainError;
-pub use history::{EpochRecord, History, Measures, StepRecord};
-pub use language_model::{LanguageModelEvaluation, TokenLosses};
+pub use evaluation::{Evaluation, evaluate};
+pub use history::{EvaluationRecord, History, Measures, StepRecord};
+pub use language_model::TokenLosses;
 pub use lora_fa::LoraFa;
 pub use lora_plus::{LoraPlus, LoraPlusRates};
 pub use method::Method;
 pub use metrics_file::{METRICS_NAME, RunMetrics, RunNames, peak_rss_mb};
 pub use plot::plot;
-pub use predict::{Evaluation, Prediction, evaluate, predict};
+pub use predict::{Prediction, predict};
 pub use task::{Task, Trainee};
-pub use trainer::{CHECKPOINT_FOLDER, Progress, Trained, train};
+pub use trainer::{LOCK_NAME, LOG_NAME, Progress, Stopped, Trained, Trainer};

@@ -108,8 +108,21 @@ pub fn smoothed_cross_entropies(
 ///
 /// Panics if the shapes differ.
 pub fn mean_squared_error(predictions: Tensor<1>, targets: Tensor<1>) -> Tensor<1> {
+    squared_errors(predictions, targets).mean()
+}
+
+/// The squared error of each prediction.
+///
+/// # Shapes
+///
+/// - `predictions`, `targets`, output: `[n]`
+///
+/// # Panics
+///
+/// Panics if the shapes differ.
+pub fn squared_errors(predictions: Tensor<1>, targets: Tensor<1>) -> Tensor<1> {
     let error = predictions - targets;
-    (error.clone() * error).mean()
+    error.clone() * error
 }
 
 #[cfg(test)]

@@ -1,19 +1,14 @@
 //! What of a model is trained.
 
-use burn::module::Module;
-use lora_core::state::initialize;
-use lora_core::{LoraConfig, LoraError, TaskType};
-use lora_models::gpt2::CausalLm;
-use lora_models::{SequenceClassifier, TextConfig};
+use burn::module::{Module, ParamGroup};
+use lora_core::state::{initialize, parameters};
+use lora_core::{LoraConfig, TaskType};
+use lora_models::TextConfig;
 
-use crate::TrainError;
+use crate::{Task, TrainError};
 
 /// A way to fine-tune.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a run has one; a box would show in every match"
-)]
 pub enum Method {
     /// Adapters and the head.
     Lora(LoraConfig),
@@ -21,68 +16,100 @@ pub enum Method {
     Full,
     /// The head alone.
     Head,
+    /// Biases and the head ([Ben Zaken et al. 2021](https://arxiv.org/abs/2106.10199), section 3).
+    BitFit,
+    /// First the head alone, then adapters and the head: two runs, see [`stages`](Self::stages).
+    HeadThenLora(LoraConfig),
 }
 
 impl Method {
     /// LoRA on a sequence classification model: as PEFT does, adapts the architecture's usual
     /// modules if `config` names none, and trains the head.
     pub fn lora(config: LoraConfig, model: &impl TextConfig) -> Self {
-        Self::lora_for(config, model, TaskType::SequenceClassification)
+        Self::Lora(lora_for(config, model, TaskType::SequenceClassification))
     }
 
     /// LoRA on a language model.
     pub fn causal_lora(config: LoraConfig, model: &impl TextConfig) -> Self {
-        Self::lora_for(config, model, TaskType::CausalLm)
+        Self::Lora(lora_for(config, model, TaskType::CausalLm))
     }
 
-    fn lora_for(mut config: LoraConfig, model: &impl TextConfig, task: TaskType) -> Self {
-        let usual = || model.default_target_modules().into();
-        config.target_modules.get_or_insert_with(usual);
-        config.task_type.get_or_insert(task);
-        Self::Lora(config)
+    /// As [`lora`](Self::lora), after the head alone was trained.
+    pub fn head_then_lora(config: LoraConfig, model: &impl TextConfig) -> Self {
+        Self::HeadThenLora(lora_for(config, model, TaskType::SequenceClassification))
     }
 
-    /// `lora`, `full` or `head`.
+    /// `lora`, `full`, `head`, `bitfit` or `head-then-lora`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Lora(_) => "lora",
             Self::Full => "full",
             Self::Head => "head",
+            Self::BitFit => "bitfit",
+            Self::HeadThenLora(_) => "head-then-lora",
+        }
+    }
+
+    /// The configuration of the adapters, if there are some in the end.
+    pub fn adapters(&self) -> Option<&LoraConfig> {
+        match self {
+            Self::Lora(config) | Self::HeadThenLora(config) => Some(config),
+            Self::Full | Self::Head | Self::BitFit => None,
+        }
+    }
+
+    /// The methods to train with one after the other, each on the model that the one before left.
+    pub fn stages(&self) -> Vec<Self> {
+        match self {
+            Self::HeadThenLora(config) => vec![Self::Head, Self::Lora(config.clone())],
+            other => vec![other.clone()],
         }
     }
 
     /// Attaches adapters or switches gradients off, so that only what this method trains is
-    /// changed by training. Fresh weights are drawn now.
+    /// changed by training; of several [`stages`](Self::stages), as for the last one. Fresh weights
+    /// are drawn now.
     ///
     /// Dropout stays on everywhere, in what is frozen too, as in PEFT.
     ///
     /// # Errors
     ///
-    /// Those of [`LoraConfig::inject`].
-    pub fn prepare<M: SequenceClassifier>(&self, model: M) -> Result<M, LoraError> {
+    /// [`TrainError::Lora`] with those of [`LoraConfig::inject`]; [`TrainError::NoHead`] for
+    /// [`Method::Head`] on a model without one.
+    pub fn prepare<T: Task>(&self, model: T) -> Result<T, TrainError> {
         let model = match self {
-            Self::Lora(config) => config.inject(model)?,
+            Self::Lora(config) | Self::HeadThenLora(config) => config.inject(model)?,
             Self::Full => model.set_require_grad(true),
-            Self::Head => model.set_require_grad(true).set_base_require_grad(false),
+            Self::Head => {
+                let head = model.head();
+                if head.is_empty() {
+                    return Err(TrainError::NoHead);
+                }
+                only(model, head)
+            }
+            Self::BitFit => {
+                let mut paths = model.head();
+                let biases = parameters(&model).into_iter();
+                paths.extend(biases.filter(|p| p.name.ends_with("bias")).map(|p| p.path));
+                only(model, paths)
+            }
         };
         initialize(&model);
         Ok(model)
     }
+}
 
-    /// As [`prepare`](Self::prepare), for a language model.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`LoraConfig::inject`]; [`TrainError::NoHead`] for [`Method::Head`].
-    pub fn prepare_causal(&self, model: CausalLm) -> Result<CausalLm, TrainError> {
-        let model = match self {
-            Self::Lora(config) => config.inject(model)?,
-            Self::Full => model.set_require_grad(true),
-            Self::Head => return Err(TrainError::NoHead),
-        };
-        initialize(&model);
-        Ok(model)
-    }
+fn lora_for(mut config: LoraConfig, model: &impl TextConfig, task: TaskType) -> LoraConfig {
+    let usual = || model.default_target_modules().into();
+    config.target_modules.get_or_insert_with(usual);
+    config.task_type.get_or_insert(task);
+    config
+}
+
+/// The model with these parameters to be trained and no others.
+fn only<M: Module>(model: M, paths: Vec<String>) -> M {
+    let frozen = model.set_require_grad(false);
+    frozen.set_require_grad_group(ParamGroup::from_paths(paths), true)
 }
 
 #[cfg(test)]
@@ -103,6 +130,13 @@ mod tests {
         let head = 16 * 16 + 16 + 16 * 2 + 2;
         let full = report(Method::Full, &config);
         assert_eq!(full.frozen, 0);
+        // Query, key, value, two outputs and the layer in between; three layer norms.
+        let biases = 5 * 16 + 32 + 3 * 16;
+        let bitfit = report(Method::BitFit, &config);
+        assert_eq!(
+            (bitfit.trainable(), bitfit.total()),
+            (head + biases, full.total())
+        );
         let only_head = report(Method::Head, &config);
         assert_eq!(
             (only_head.trainable(), only_head.total()),
@@ -135,6 +169,33 @@ mod tests {
             report(Method::Head, &config).trainable(),
             16 * 16 + 16 + 16 * 2 + 2
         );
+    }
+
+    #[test]
+    fn a_language_model_has_no_head() {
+        let config = lora_models::gpt2::Gpt2Config {
+            vocab_size: 10,
+            n_positions: 8,
+            n_embd: 8,
+            n_layer: 1,
+            n_head: 2,
+            ..lora_models::gpt2::Gpt2Config::small()
+        };
+        let model = lora_models::gpt2::CausalLm::new(&config, &default_device());
+        let error = Method::Head.prepare(model.clone()).unwrap_err();
+        assert!(matches!(error, TrainError::NoHead));
+        let biases = ParameterReport::of(&Method::BitFit.prepare(model).unwrap());
+        // c_attn, c_proj, c_fc, c_proj; three layer norms.
+        assert_eq!(biases.trainable(), 24 + 8 + 32 + 8 + 3 * 8);
+    }
+
+    #[test]
+    fn the_head_comes_before_the_adapters() {
+        let method = Method::head_then_lora(LoraConfig::new().with_r(2), &tiny_config());
+        let stages = method.stages();
+        assert_eq!(stages[0], Method::Head);
+        assert_eq!(stages[1].adapters(), method.adapters());
+        assert_eq!(Method::Full.stages(), [Method::Full]);
     }
 
     #[test]

@@ -6,17 +6,17 @@ use lora_core::file::write_atomically;
 use lora_core::{LoraConfig, ParameterReport};
 use serde::Serialize;
 
-use crate::{EpochRecord, Method, Task, TrainError, Trained, TrainingConfig};
+use crate::{Evaluation, EvaluationRecord, Method, Stopped, TrainError, Trained, TrainingConfig};
 
 /// The name of the file in a run's folder.
 pub const METRICS_NAME: &str = "metrics.json";
 
 /// Everything that is written about a run.
 #[derive(Debug, Clone, Serialize)]
-pub struct RunMetrics<E> {
-    /// `lora`, `full` or `head`.
+pub struct RunMetrics {
+    /// The name of the method.
     pub method: &'static str,
-    /// The adapters' configuration, if the method is `lora`.
+    /// The adapters' configuration, if there are some.
     pub lora: Option<LoraConfig>,
     /// The base model, as it was named.
     pub model: String,
@@ -30,20 +30,22 @@ pub struct RunMetrics<E> {
     pub train_examples: usize,
     /// How many parameters trained.
     pub parameters: ParameterReport,
-    /// Each epoch.
-    pub epochs: Vec<EpochRecord>,
+    /// Each measurement.
+    pub evaluations: Vec<EvaluationRecord>,
     /// The loss of each step.
     pub step_losses: Vec<f64>,
-    /// The final model on the development examples.
-    pub evaluation: E,
+    /// The final model on the development examples; `None` if the run was interrupted.
+    pub evaluation: Option<Evaluation>,
+    /// After how many steps the best measurement was made.
+    pub best_step: Option<usize>,
     /// The time the run took, evaluation included.
     pub seconds: f64,
     /// Training examples per second of training.
     pub examples_per_second: f64,
     /// The most memory the process ever had, in MB (2²⁰ bytes), where the system tells.
     pub peak_rss_mb: Option<f64>,
-    /// Whether the run was stopped before its last epoch.
-    pub interrupted: bool,
+    /// Why the run ended before its last step, if it did.
+    pub stopped: Option<Stopped>,
 }
 
 /// The inputs of a run, by the names they were given.
@@ -57,9 +59,9 @@ pub struct RunNames<'a> {
     pub device: &'a str,
 }
 
-impl<E: Clone + Serialize> RunMetrics<E> {
+impl RunMetrics {
     /// The numbers of a run that has ended.
-    pub fn of<T: Task<Evaluation = E>>(
+    pub fn of<T>(
         names: RunNames<'_>,
         method: &Method,
         training: &TrainingConfig,
@@ -67,14 +69,13 @@ impl<E: Clone + Serialize> RunMetrics<E> {
         parameters: ParameterReport,
         trained: &Trained<T>,
     ) -> Self {
-        let epochs = trained.history.epochs.clone();
-        let training_seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
+        let evaluations = trained.history.evaluations.clone();
+        let of_each = |of: fn(&EvaluationRecord) -> f64| evaluations.iter().map(of).sum::<f64>();
+        let seconds = of_each(|record| record.seconds);
+        let examples = of_each(|record| record.seconds * record.examples_per_second);
         Self {
             method: method.name(),
-            lora: match method {
-                Method::Lora(config) => Some(config.clone()),
-                _ => None,
-            },
+            lora: method.adapters().cloned(),
             model: names.model.to_string(),
             data: names.data.to_string(),
             device: names.device.to_string(),
@@ -84,11 +85,11 @@ impl<E: Clone + Serialize> RunMetrics<E> {
             step_losses: trained.history.steps.iter().map(|step| step.loss).collect(),
             evaluation: trained.evaluation.clone(),
             seconds: trained.seconds,
-            examples_per_second: (train_examples * epochs.len()) as f64
-                / training_seconds.max(1e-9),
+            best_step: trained.best_step,
+            examples_per_second: examples / seconds.max(1e-9),
             peak_rss_mb: peak_rss_mb(),
-            interrupted: trained.interrupted,
-            epochs,
+            stopped: trained.stopped.clone(),
+            evaluations,
         }
     }
 
@@ -124,7 +125,7 @@ fn parse_peak(status: &str) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::testing::tiny_config;
-    use crate::{Evaluation, History, StepRecord};
+    use crate::{History, StepRecord};
     use lora_models::bert::SequenceClassification;
 
     #[test]
@@ -137,9 +138,10 @@ mod tests {
 
     #[test]
     fn a_run_becomes_json() {
-        let epoch = EpochRecord {
-            epoch: 1,
-            train: [("loss", 0.5), ("accuracy", 0.75)].into(),
+        let record = EvaluationRecord {
+            step: 1,
+            epoch: 1.0,
+            train_loss: 0.5,
             dev: [("loss", 0.25), ("accuracy", 1.0)].into(),
             seconds: 2.0,
             examples_per_second: 4.0,
@@ -148,20 +150,22 @@ mod tests {
             steps: vec![StepRecord {
                 loss: 0.5,
                 learning_rate: 1e-3,
+                grad_norm: 2.0,
+                losses: 8,
             }],
-            epochs: vec![epoch],
+            evaluations: vec![record],
         };
         let trained = Trained {
             model: SequenceClassification::new(&tiny_config(), &lora_core::default_device()),
             history,
-            evaluation: Evaluation {
-                accuracy: 1.0,
-                f1_weighted: 1.0,
-                loss: 0.25,
+            evaluation: Some(Evaluation {
+                measures: [("loss", 0.25)].into(),
                 count: 3,
-            },
+                unit: "examples",
+            }),
+            best_step: Some(1),
             seconds: 3.0,
-            interrupted: false,
+            stopped: Some(Stopped::Early),
         };
         let method = Method::lora(LoraConfig::new(), &tiny_config());
         let names = RunNames {
@@ -189,8 +193,10 @@ mod tests {
         );
         assert_eq!(json["training"]["epochs"], 1);
         assert_eq!(json["parameters"]["frozen"], 4);
-        assert_eq!(json["epochs"][0]["dev"]["accuracy"], 1.0);
+        assert_eq!(json["evaluations"][0]["dev"]["accuracy"], 1.0);
         assert_eq!(json["evaluation"]["count"], 3);
+        assert_eq!(json["evaluation"]["measures"]["loss"], 0.25);
+        assert_eq!(json["stopped"]["why"], "early");
         assert_eq!(json["examples_per_second"], 4.0);
         assert_eq!(json["step_losses"], serde_json::json!([0.5]));
     }

@@ -19,8 +19,8 @@ const FONT: &str = "sans-serif";
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type DrawResult = Result<(), Box<dyn std::error::Error>>;
 
-/// Draws the training loss of each step, with a smoothed line, and the development accuracy (or, of
-/// a language model, the perplexity) after each epoch, side by side, as an SVG file that is replaced in one step.
+/// Draws the training loss of each step, with a smoothed line, and the development accuracy (or, of a
+/// language model, the perplexity) of each measurement, side by side, as an SVG file that is replaced in one step.
 ///
 /// # Errors
 ///
@@ -46,15 +46,13 @@ fn draw(history: &History, svg: &mut String) -> DrawResult {
     let (left, right) = root.split_horizontally(SIZE.0 / 2);
     let losses: Vec<f64> = history.steps.iter().map(|step| step.loss).collect();
     draw_losses(&left, &losses)?;
-    let of = |name: &str, scale: f64| -> Vec<f64> {
-        let epochs = history.epochs.iter();
-        epochs.map(|epoch| scale * epoch.dev.get(name)).collect()
-    };
-    let perplexities = of("perplexity", 1.0);
-    match perplexities.iter().any(|value| value.is_finite()) {
-        true => draw_epochs(&right, &perplexities, &PERPLEXITY)?,
-        false => draw_epochs(&right, &of("accuracy", 100.0), &ACCURACY)?,
-    }
+    let panel = Panel::of(history);
+    let points: Vec<(f64, f64)> = history
+        .evaluations
+        .iter()
+        .map(|record| (record.epoch, panel.scale * record.dev.get(&panel.measure)))
+        .collect();
+    draw_measurements(&right, &points, &panel)?;
     root.present()?;
     Ok(())
 }
@@ -108,56 +106,81 @@ fn draw_losses(area: &Area<'_>, losses: &[f64]) -> DrawResult {
     Ok(())
 }
 
-/// How the figures of the epochs are shown.
+/// How the measurements are shown.
 struct Panel {
-    caption: &'static str,
-    axis: &'static str,
-    /// The range of the axis for the lowest and highest figure.
-    range: fn(f64, f64) -> std::ops::Range<f64>,
+    measure: String,
+    /// 100 for what is shown in percent.
+    scale: f64,
+    axis: String,
 }
 
-const ACCURACY: Panel = Panel {
-    caption: "Development accuracy",
-    axis: "accuracy (%)",
-    range: |lowest, _| (((lowest - 1.0) / 10.0).floor() * 10.0).clamp(0.0, 90.0)..101.0,
-};
-const PERPLEXITY: Panel = Panel {
-    caption: "Development perplexity",
-    axis: "perplexity",
-    range: |_, highest| 0.0..highest.max(1.0) * 1.1,
-};
+impl Panel {
+    /// The measure that says most: the perplexity, the accuracy, else the first that is no loss.
+    fn of(history: &History) -> Self {
+        let last = history.evaluations.last();
+        let names = || last.into_iter().flat_map(|record| record.dev.0.keys());
+        let known = |name: &&str| names().any(|found| found == name);
+        let usual = ["perplexity", "accuracy"].into_iter().find(known);
+        let other = || names().map(String::as_str).find(|name| *name != "loss");
+        let measure = usual.or_else(other).unwrap_or("loss").to_string();
+        let words = measure.replace('_', " ");
+        let (scale, axis) = match crate::metric::is_fraction(&measure) {
+            true => (100.0, format!("{words} (%)")),
+            false => (1.0, words),
+        };
+        Self {
+            measure,
+            scale,
+            axis,
+        }
+    }
 
-fn draw_epochs(area: &Area<'_>, values: &[f64], panel: &Panel) -> DrawResult {
-    let finite = || values.iter().copied().filter(|value| value.is_finite());
-    let lowest = finite().fold(100.0, f64::min);
+    /// The range of the axis for the lowest and highest figure.
+    fn range(&self, lowest: f64, highest: f64) -> std::ops::Range<f64> {
+        if self.scale > 1.0 {
+            return (((lowest - 1.0) / 10.0).floor() * 10.0).clamp(0.0, 90.0)..101.0;
+        }
+        let room = ((highest - lowest) * 0.1).max(1e-3);
+        lowest.min(0.0)..highest + room
+    }
+}
+
+fn draw_measurements(area: &Area<'_>, points: &[(f64, f64)], panel: &Panel) -> DrawResult {
+    let finite = || points.iter().map(|point| point.1).filter(|v| v.is_finite());
+    let lowest = finite().fold(f64::INFINITY, f64::min).min(100.0);
     let highest = finite().fold(0.0, f64::max);
-    let epochs = values.len().max(1);
+    let epochs = points.last().map_or(1.0, |point| point.0.max(1.0));
     let mut chart = ChartBuilder::on(area)
-        .caption(panel.caption, (FONT, 20))
+        .caption(
+            format!("Development {}", panel.measure.replace('_', " ")),
+            (FONT, 20),
+        )
         .margin(14)
         .x_label_area_size(44)
         .y_label_area_size(58)
-        .build_cartesian_2d(0.5..epochs as f64 + 0.5, (panel.range)(lowest, highest))?;
+        .build_cartesian_2d(0.0..epochs + 0.5, panel.range(lowest, highest))?;
     let whole = |epoch: &f64| match epoch.fract() == 0.0 {
         true => format!("{epoch:.0}"),
         false => String::new(),
     };
+    let digits = if panel.scale > 1.0 || highest >= 20.0 {
+        0
+    } else {
+        2
+    };
     chart
         .configure_mesh()
         .x_desc("epoch")
-        .y_desc(panel.axis)
-        .x_labels(epochs.min(10) + 1)
+        .y_desc(panel.axis.as_str())
+        .x_labels(epochs.min(10.0) as usize + 1)
         .y_labels(6)
         .x_label_formatter(&whole)
-        .y_label_formatter(&|value| format!("{value:.0}"))
+        .y_label_formatter(&|value| format!("{value:.digits$}"))
         .label_style((FONT, 14))
         .axis_desc_style((FONT, 15))
         .light_line_style(TRANSPARENT)
         .draw()?;
-    let points = || {
-        let numbered = values.iter().enumerate();
-        numbered.map(|(i, value)| ((i + 1) as f64, *value))
-    };
+    let points = || points.iter().copied().filter(|point| point.1.is_finite());
     chart.draw_series(LineSeries::new(points(), STRONG.stroke_width(2)))?;
     chart.draw_series(points().map(|point| Circle::new(point, 4, STRONG.filled())))?;
     Ok(())
@@ -178,23 +201,26 @@ fn smooth(losses: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EpochRecord, StepRecord};
+    use crate::{EvaluationRecord, StepRecord};
 
     fn history(steps: usize, epochs: usize) -> History {
         let step = |i: usize| StepRecord {
             loss: 0.8 / (1.0 + i as f64),
             learning_rate: 1e-3,
+            grad_norm: 1.0,
+            losses: 8,
         };
-        let epoch = |i: usize| EpochRecord {
-            epoch: i + 1,
-            train: [("loss", 0.5), ("accuracy", 0.5)].into(),
+        let epoch = |i: usize| EvaluationRecord {
+            step: i + 1,
+            epoch: (i + 1) as f64,
+            train_loss: 0.5,
             dev: [("loss", 0.5), ("accuracy", 0.6 + 0.05 * i as f64)].into(),
             seconds: 1.0,
             examples_per_second: 1.0,
         };
         History {
             steps: (0..steps).map(step).collect(),
-            epochs: (0..epochs).map(epoch).collect(),
+            evaluations: (0..epochs).map(epoch).collect(),
         }
     }
 
@@ -254,7 +280,7 @@ mod tests {
     #[test]
     fn a_language_model_has_its_perplexity() {
         let mut history = history(50, 3);
-        for epoch in &mut history.epochs {
+        for epoch in &mut history.evaluations {
             epoch.dev = [("loss", 3.0), ("perplexity", 20.0)].into();
         }
         let svg = drawn(&history);

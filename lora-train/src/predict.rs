@@ -5,9 +5,9 @@ use burn::tensor::Device;
 use lora_models::{SequenceClassifier, TextConfig, Tokenizer};
 use serde::Serialize;
 
-use crate::data::{ClassificationBatcher, TokenizedDataset, Tokens, encode_checked};
-use crate::metric::ClassCounts;
-use crate::{Task, TrainError};
+use crate::data::{ClassificationBatcher, Label, TokenizedDataset, Tokens, encode_checked};
+use crate::metric::{Average, ConfusionMatrix, pearson, spearman};
+use crate::{Evaluation, Measures, TrainError};
 
 /// What a model says about one text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,48 +58,6 @@ pub fn predict<M: SequenceClassifier, S: AsRef<str>>(
         .collect())
 }
 
-/// How well a model does on a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Evaluation {
-    /// The fraction of the examples that is classified right.
-    pub accuracy: f64,
-    /// The mean of the classes' F1, each weighted by its number of examples.
-    pub f1_weighted: f64,
-    /// The mean cross-entropy.
-    pub loss: f64,
-    /// The number of examples.
-    pub count: usize,
-}
-
-impl std::fmt::Display for Evaluation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "accuracy {:.2} %, F1 {:.2} %, loss {:.4} on {} examples",
-            100.0 * self.accuracy,
-            100.0 * self.f1_weighted,
-            self.loss,
-            self.count
-        )
-    }
-}
-
-/// Measures a model on every example of a data set.
-///
-/// Dropout is off, whatever mode the model is in. The means are over the examples, so that
-/// `batch_size` makes no difference but for rounding.
-///
-/// # Errors
-///
-/// [`TrainError::Device`].
-pub fn evaluate<T: Task>(
-    model: &T,
-    data: &TokenizedDataset<T::Example>,
-    batch_size: usize,
-) -> Result<T::Evaluation, TrainError> {
-    model.evaluate(data, batch_size)
-}
-
 pub(crate) fn evaluate_classifier<M: SequenceClassifier>(
     model: &M,
     data: &TokenizedDataset,
@@ -108,20 +66,63 @@ pub(crate) fn evaluate_classifier<M: SequenceClassifier>(
     let examples = data.examples();
     let rows: Vec<&Tokens> = examples.iter().map(|example| &example.tokens).collect();
     let logits = all_logits(model, &rows, batch_size)?;
-    let mut total = 0.0;
-    let mut pairs = Vec::with_capacity(examples.len());
-    for (example, logits) in examples.iter().zip(&logits) {
-        pairs.push((best(logits), example.class));
-        total += loss(logits, example.class);
-    }
-    let count = examples.len();
-    let right = pairs.iter().filter(|(said, right)| said == right).count();
+    let labelled = examples.iter().map(|example| example.label).zip(&logits);
+    let measures = match model.config().id2label().len() {
+        0 | 1 => of_values(labelled),
+        labels => of_classes(labelled, labels)?,
+    };
     Ok(Evaluation {
-        accuracy: right as f64 / count as f64,
-        f1_weighted: pairs.into_iter().collect::<ClassCounts>().weighted_f1(),
-        loss: total / count as f64,
-        count,
+        measures,
+        count: examples.len(),
+        unit: "examples",
     })
+}
+
+/// The measures of a classifier: those of its metrics.
+fn of_classes<'a>(
+    labelled: impl ExactSizeIterator<Item = (Label, &'a Vec<f32>)>,
+    labels: usize,
+) -> Result<Measures, TrainError> {
+    let count = labelled.len() as f64;
+    let mut total = 0.0;
+    let mut matrix = ConfusionMatrix::default();
+    for (label, logits) in labelled {
+        let class = label.class().ok_or(TrainError::Regression)?;
+        matrix.add(best(logits), class);
+        total += loss(logits, class);
+    }
+    let (name, average) = match labels {
+        2 => ("f1", Average::Binary),
+        _ => ("f1_macro", Average::Macro),
+    };
+    Ok([
+        ("accuracy", matrix.accuracy()),
+        ("loss", total / count),
+        (name, matrix.f1(average)),
+        ("f1_weighted", matrix.f1(Average::Weighted)),
+        ("matthews_correlation", matrix.matthews()),
+    ]
+    .into())
+}
+
+/// The measures of a model that predicts numbers.
+fn of_values<'a>(labelled: impl ExactSizeIterator<Item = (Label, &'a Vec<f32>)>) -> Measures {
+    let count = labelled.len() as f64;
+    let value = |label| match label {
+        Label::Class(class) => class as f64,
+        Label::Value(value) => f64::from(value),
+    };
+    let said = |logits: &[f32]| f64::from(logits.first().copied().unwrap_or(f32::NAN));
+    let pairs: Vec<(f64, f64)> = labelled
+        .map(|(label, logits)| (said(logits), value(label)))
+        .collect();
+    let squares = pairs.iter().map(|(said, right)| (said - right).powi(2));
+    [
+        ("pearson_correlation", pearson(&pairs)),
+        ("spearman_correlation", spearman(&pairs)),
+        ("loss", squares.sum::<f64>() / count),
+    ]
+    .into()
 }
 
 /// The logits of each row, in order.
@@ -177,6 +178,7 @@ fn loss(logits: &[f32], class: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate;
     use crate::testing::{example, tiny_config, tokenizer};
     use lora_core::default_device;
     use lora_models::bert::SequenceClassification;
@@ -243,8 +245,11 @@ mod tests {
             .sum();
         for batch_size in [1, 2, 3] {
             let evaluation = evaluate(&model, &data, batch_size).unwrap();
-            assert_eq!((evaluation.accuracy, evaluation.count), (1.0 / 3.0, 3));
-            assert!((evaluation.loss - expected / 3.0).abs() < 1e-6);
+            assert_eq!(
+                (evaluation.get("accuracy"), evaluation.count),
+                (1.0 / 3.0, 3)
+            );
+            assert!((evaluation.measures.loss() - expected / 3.0).abs() < 1e-6);
         }
     }
 
@@ -253,6 +258,9 @@ mod tests {
         let config = tiny_config().with_num_labels(1);
         let model = SequenceClassification::new(&config, &default_device());
         let error = predict(&model, &tokenizer(), &["good"], 32, 1).unwrap_err();
-        assert!(error.to_string().contains("regression"), "{error}");
+        assert!(
+            error.to_string().contains("a number and no class"),
+            "{error}"
+        );
     }
 }

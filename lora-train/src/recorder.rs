@@ -1,145 +1,76 @@
-//! Following a training run: the history, and what is shown of it.
+//! Following a training run: what Burn's metrics make of the development examples.
 
 mod evaluation;
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use burn::train::LearnerSummary;
 use burn::train::logger::TrainingProgressLogger;
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use burn::train::renderer::{MetricState, MetricsRenderer, MetricsRendererTraining};
-use burn::train::{Interrupter, LearnerSummary};
 
-use crate::history::{EpochRecord, History, Measures, StepRecord};
+use crate::history::Measures;
+use crate::metric::key_and_value;
 
-/// What is shown while training.
-pub(crate) enum View {
-    /// Burn's dashboard, or another renderer of Burn's.
-    Renderer(Box<dyn MetricsRenderer>),
-    /// One line for each epoch, without colours.
-    Lines(Box<dyn Write + Send + Sync>),
-}
+/// What Burn's metrics make of the development examples.
+pub(crate) type DevMeasures = Arc<Mutex<Measures>>;
 
-/// A renderer that writes the [`History`] and passes everything on to a [`View`].
-///
-/// It also stops the training as soon as the loss is not finite any more.
+/// A renderer that keeps the measures of the development examples and passes everything on to
+/// another one.
 pub(crate) struct Recorder {
-    history: Arc<Mutex<History>>,
-    view: View,
-    interrupter: Interrupter,
+    renderer: Option<Box<dyn MetricsRenderer>>,
+    /// How many measurements were made before the run was resumed.
+    done: usize,
+    dev: DevMeasures,
     names: HashMap<MetricId, String>,
-    epochs: usize,
-    split: Split,
-    /// The epoch so far.
-    current: EpochRecord,
-}
-
-/// The split that is running.
-#[derive(Clone, Copy)]
-struct Split {
-    train: bool,
-    items: usize,
-    start: Instant,
 }
 
 impl Recorder {
-    pub(crate) fn new(view: View, interrupter: Interrupter) -> (Self, Arc<Mutex<History>>) {
-        let history = Arc::new(Mutex::new(History::default()));
+    pub(crate) fn new(
+        renderer: Option<Box<dyn MetricsRenderer>>,
+        done: usize,
+    ) -> (Self, DevMeasures) {
+        let dev = DevMeasures::default();
         let recorder = Self {
-            history: history.clone(),
-            view,
-            interrupter,
+            renderer,
+            done,
+            dev: dev.clone(),
             names: HashMap::new(),
-            epochs: 0,
-            split: Split {
-                train: true,
-                items: 0,
-                start: Instant::now(),
-            },
-            current: blank(),
         };
-        (recorder, history)
+        (recorder, dev)
     }
 
-    /// The history: a thread that panicked while it held the lock left whole records.
-    pub(crate) fn lock(history: &Mutex<History>) -> MutexGuard<'_, History> {
-        history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn record(&mut self, train: bool, state: &MetricState) {
+    fn record(&mut self, state: &MetricState) {
         let MetricState::Numeric(entry, Some(value)) = state else {
             return;
         };
-        let name = self.names.get(&entry.metric_id).map_or("", String::as_str);
-        let finished = matches!(value, NumericEntry::Final(_));
-        let value = value.current();
-        match (name, train, finished) {
-            ("Loss", true, false) => {
-                Self::lock(&self.history).steps.push(StepRecord {
-                    loss: value,
-                    learning_rate: 0.0,
-                });
-                if !value.is_finite() {
-                    self.interrupter.stop(Some("the loss is not finite"));
-                }
-            }
-            ("Learning Rate", true, false) => {
-                if let Some(step) = Self::lock(&self.history).steps.last_mut() {
-                    step.learning_rate = value;
-                }
-            }
-            ("Learning Rate", ..) => {}
-            (_, _, true) => {
-                let (key, value) = key_and_value(name, value);
-                let measures = match train {
-                    true => &mut self.current.train,
-                    false => &mut self.current.dev,
-                };
-                measures.0.insert(key, value);
-            }
-            _ => {}
-        }
+        let (Some(name), NumericEntry::Final(_)) = (self.names.get(&entry.metric_id), value) else {
+            return;
+        };
+        let (key, value) = key_and_value(name, value.current());
+        // A thread that panicked while it held the lock left whole measures.
+        let mut dev = self.dev.lock().unwrap_or_else(PoisonError::into_inner);
+        dev.0.insert(key, value);
     }
 
     fn renderer(&mut self) -> Option<&mut dyn MetricsRenderer> {
-        match &mut self.view {
-            View::Renderer(renderer) => Some(renderer.as_mut()),
-            View::Lines(_) => None,
+        match &mut self.renderer {
+            Some(renderer) => Some(renderer.as_mut()),
+            None => None,
         }
-    }
-}
-
-fn blank() -> EpochRecord {
-    EpochRecord {
-        epoch: 0,
-        train: Measures::default(),
-        dev: Measures::default(),
-        seconds: 0.0,
-        examples_per_second: 0.0,
-    }
-}
-
-/// A metric as the history has it: in small letters, and a fraction instead of a percentage.
-fn key_and_value(name: &str, value: f64) -> (String, f64) {
-    match name {
-        "F1 (weighted)" => ("f1_weighted".to_string(), value / 100.0),
-        "Accuracy" => ("accuracy".to_string(), value / 100.0),
-        _ => (name.to_lowercase().replace(' ', "_"), value),
     }
 }
 
 impl MetricsRendererTraining for Recorder {
     fn update_train(&mut self, state: MetricState) {
-        self.record(true, &state);
         if let Some(renderer) = self.renderer() {
             renderer.update_train(state);
         }
     }
 
     fn update_valid(&mut self, state: MetricState) {
-        self.record(false, &state);
+        self.record(&state);
         if let Some(renderer) = self.renderer() {
             renderer.update_valid(state);
         }
@@ -158,23 +89,17 @@ impl TrainingProgressLogger for Recorder {
     fn start(
         &mut self,
         total_epochs: usize,
-        starting_epoch: usize,
+        _starting_epoch: usize,
         total_items: Option<usize>,
         label: Option<&str>,
     ) {
-        self.epochs = total_epochs;
+        let starting_epoch = self.done + 1;
         if let Some(renderer) = self.renderer() {
             renderer.start(total_epochs, starting_epoch, total_items, label);
         }
     }
 
     fn start_split(&mut self, split: &str, total_items: usize) {
-        let train = split == "train";
-        self.split = Split {
-            train,
-            items: total_items,
-            start: Instant::now(),
-        };
         if let Some(renderer) = self.renderer() {
             renderer.start_split(split, total_items);
         }
@@ -187,27 +112,12 @@ impl TrainingProgressLogger for Recorder {
     }
 
     fn end_split(&mut self) {
-        if self.split.train {
-            let seconds = self.split.start.elapsed().as_secs_f64();
-            self.current.seconds = seconds;
-            self.current.examples_per_second = self.split.items as f64 / seconds.max(1e-9);
-        }
         if let Some(renderer) = self.renderer() {
             renderer.end_split();
         }
     }
 
     fn update_epoch(&mut self, epoch: usize) {
-        let record = EpochRecord {
-            epoch,
-            ..std::mem::replace(&mut self.current, blank())
-        };
-        if let View::Lines(output) = &mut self.view {
-            let line = writeln!(output, "epoch {epoch}/{}: {record}", self.epochs);
-            // A reader that went away is no reason to lose the training.
-            let _ = line.and_then(|()| output.flush());
-        }
-        Self::lock(&self.history).epochs.push(record);
         if let Some(renderer) = self.renderer() {
             renderer.update_epoch(epoch);
         }

@@ -10,10 +10,10 @@ use burn::module::{
 use burn::tensor::{Device, Tensor};
 use burn::train::{InferenceStep, ItemLazy, SupervisedTraining, TrainOutput, TrainStep};
 
-use crate::TrainError;
-use crate::data::TokenizedDataset;
+use crate::data::{MicroBatch, TokenizedDataset};
+use crate::{Evaluation, TrainError};
 
-/// A model that [`train`](crate::train) can train: what a batch is made of, what the model says
+/// A model that a [`Trainer`](crate::Trainer) can train: what a batch is made of, what the model says
 /// about it, and how that is measured.
 pub trait Task: Module + ModuleDisplayDefault + Debug + 'static {
     /// An example as token ids.
@@ -24,8 +24,6 @@ pub trait Task: Module + ModuleDisplayDefault + Debug + 'static {
     type Batcher: Batcher<Self::Example, Self::Batch> + 'static;
     /// What the model says about a batch.
     type Output: ItemLazy + 'static;
-    /// How well the model does on a data set.
-    type Evaluation: Debug;
 
     /// Checks that the model can be trained, or measured, on this data in batches of `batch_size`.
     ///
@@ -34,19 +32,35 @@ pub trait Task: Module + ModuleDisplayDefault + Debug + 'static {
     /// [`TrainError`] that says what stands in the way.
     fn check(&self, data: &[Self::Example], batch_size: usize) -> Result<(), TrainError>;
 
+    /// The paths of the parameters of the head, the part that is new for the task; none if the model
+    /// has no such part.
+    fn head(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Makes batches for this model.
     fn batcher(&self) -> Self::Batcher;
+
+    /// The length of an example.
+    fn tokens(example: &Self::Example) -> usize;
+
+    /// How many losses an example gives.
+    fn losses_of(_example: &Self::Example) -> usize {
+        1
+    }
 
     /// What the model says, with losses smoothed by `label_smoothing` (see
     /// [`smoothed_cross_entropies`](crate::loss::smoothed_cross_entropies)).
     fn output(&self, batch: Self::Batch, label_smoothing: f64) -> Self::Output;
 
-    /// The loss to follow downhill, `[1]`.
-    fn loss(output: &Self::Output) -> Tensor<1>;
+    /// The losses of a batch, `[losses]`; their mean is to be followed downhill.
+    fn losses(output: &Self::Output) -> Tensor<1>;
 
-    /// Adds the metrics of the task. One called "Loss" has to be among them: it is what decides
-    /// which checkpoint is best.
-    fn metrics(training: SupervisedTraining<Trainee<Self>>) -> SupervisedTraining<Trainee<Self>>;
+    /// Adds the metrics of the task. One called "Loss" has to be among them.
+    fn metrics(
+        &self,
+        training: SupervisedTraining<Trainee<Self>>,
+    ) -> SupervisedTraining<Trainee<Self>>;
 
     /// Measures the model on every example, without dropout.
     ///
@@ -57,7 +71,7 @@ pub trait Task: Module + ModuleDisplayDefault + Debug + 'static {
         &self,
         data: &TokenizedDataset<Self::Example>,
         batch_size: usize,
-    ) -> Result<Self::Evaluation, TrainError>;
+    ) -> Result<Evaluation, TrainError>;
 }
 
 /// A model as Burn's learner trains and validates it.
@@ -82,13 +96,14 @@ impl<T> Trainee<T> {
 }
 
 impl<T: Task> TrainStep for Trainee<T> {
-    type Input = T::Batch;
+    type Input = MicroBatch<T::Batch>;
     type Output = T::Output;
 
-    fn step(&self, batch: T::Batch) -> TrainOutput<T::Output> {
-        let output = self.model.output(batch, self.label_smoothing);
-        let gradients = T::loss(&output).backward();
-        TrainOutput::new(self, gradients, output)
+    /// The gradients are the batch's part of those of its whole step: they only have to be summed.
+    fn step(&self, part: MicroBatch<T::Batch>) -> TrainOutput<T::Output> {
+        let output = self.model.output(part.batch, self.label_smoothing);
+        let loss = T::losses(&output).sum() / part.losses as f64;
+        TrainOutput::new(self, loss.backward(), output)
     }
 }
 

@@ -1,256 +1,373 @@
 //! A training run.
 
-use std::io::{IsTerminal, Write};
-use std::path::Path;
+mod gradients;
+mod lock;
+mod log;
+mod progress;
+mod steps;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use burn::data::dataloader::DataLoaderBuilder;
+use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
 use burn::tensor::Device;
-use burn::train::checkpoint::{
-    ComposedCheckpointingStrategy, KeepLastNCheckpoints, MetricCheckpointingStrategy,
-};
 use burn::train::logger::InMemoryMetricLogger;
-use burn::train::metric::store::{Aggregate, Direction, Split};
-use burn::train::metric::{LearningRateMetric, LossMetric};
-use burn::train::{Interrupter, Learner, SupervisedTraining, renderer::default_renderer};
+use burn::train::metric::LearningRateMetric;
+use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use lora_core::state::initialize;
+use serde::Serialize;
 
-use crate::data::TokenizedDataset;
-use crate::history::History;
+use crate::checkpoint::{Best, Checkpoints, Parameters, TrainerState, restore};
+use crate::data::{RunLoader, TokenizedDataset};
 use crate::predict::device_of;
-use crate::recorder::{Recorder, View};
-use crate::{LoraFa, Task, TrainError, Trainee, TrainingConfig};
+use crate::recorder::Recorder;
+use crate::{Evaluation, History, LoraFa, Task, TrainError, Trainee, TrainingConfig};
+use lock::RunLock;
+use steps::{Folder, Run, Steps};
 
-/// The name of the folder of checkpoints in a run's folder.
-pub const CHECKPOINT_FOLDER: &str = "checkpoint";
+pub use lock::LOCK_NAME;
+pub use log::LOG_NAME;
+pub use progress::Progress;
 
-/// How a training run shows where it stands.
-#[derive(Default)]
-pub enum Progress {
-    /// Burn's dashboard if standard output is a terminal, else a line for each epoch on it.
-    #[default]
-    Auto,
-    /// A line for each epoch, written there.
-    Lines(Box<dyn Write + Send + Sync>),
-    /// Not at all.
-    Silent,
+/// Burn's training, with all that a task has put there.
+type Training<T> = SupervisedTraining<Trainee<T>>;
+
+/// Trains a model with Burn's learner.
+///
+/// The learner's own parts do the work: its metrics, loggers, dashboard and events. What it lacks is
+/// in a learning strategy of ours: measurements and checkpoints every so many steps, gradients that
+/// are the mean over accumulated batches, and runs that go on as if they had never stopped.
+///
+/// ```
+/// # use lora_core::{LoraConfig, default_device};
+/// # use lora_models::bert::{BertConfig, SequenceClassification};
+/// # use lora_models::tokenizer::train_byte_level_bpe;
+/// # use lora_train::data::{Example, Label, TokenizedDataset};
+/// # use lora_train::{Method, Progress, Trainer, TrainingConfig};
+/// use burn::train::metric::TopKAccuracyMetric;
+/// # let texts = ["a bad film", "a good film"];
+/// # let example = |class: usize| Example {
+/// #     text: texts[class].to_string(), pair: None, label: Label::Class(class),
+/// # };
+/// # let tokenizer = train_byte_level_bpe(texts.iter(), 300, 1)?;
+/// # let bert = BertConfig {
+/// #     vocab_size: 300, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2,
+/// #     intermediate_size: 32, ..BertConfig::roberta_base()
+/// # };
+/// # let data = TokenizedDataset::encode(&[example(0), example(1)], &tokenizer, &bert, 16)?;
+/// # let model = SequenceClassification::new(&bert, &default_device());
+/// # let model = Method::Head.prepare(model)?;
+/// # let folder = tempfile::tempdir()?;
+///
+/// let config = TrainingConfig::new().with_max_steps(Some(4)).with_batch_size(2);
+/// let trained = Trainer::new(config)
+///     .folder(folder.path()) // checkpoints, metrics.jsonl
+///     .resume(true)          // go on from the last checkpoint, if there is one
+///     .progress(Progress::Silent)
+///     .configure(|training| training.metrics((TopKAccuracyMetric::new(1),))) // Burn's own settings
+///     .train(model, &data, &data)?;
+/// assert_eq!(trained.history.steps.len(), 4);
+/// assert!(folder.path().join("checkpoint-4").is_dir());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Trainer<T: Task> {
+    config: TrainingConfig,
+    folder: Option<PathBuf>,
+    resume: bool,
+    overwrite: bool,
+    progress: Progress,
+    interrupter: Interrupter,
+    configure: Vec<Configure<T>>,
 }
 
-impl Progress {
-    fn view(self, interrupter: &Interrupter) -> View {
-        match self {
-            Self::Auto if std::io::stdout().is_terminal() => {
-                View::Renderer(default_renderer(interrupter.clone(), None))
-            }
-            Self::Auto => View::Lines(Box::new(std::io::stdout())),
-            Self::Lines(output) => View::Lines(output),
-            Self::Silent => View::Lines(Box::new(std::io::sink())),
-        }
-    }
-}
+type Configure<T> = Box<dyn FnOnce(Training<T>) -> Training<T>>;
 
 /// What a training run leaves.
 #[derive(Debug)]
-pub struct Trained<T: Task> {
-    /// The model after the last step, in validation mode.
+pub struct Trained<T> {
+    /// The model after the last step or, with `load_best_at_end`, after the best; in validation mode.
     pub model: T,
-    /// Every step and epoch.
+    /// Every step and measurement.
     pub history: History,
-    /// How the model does on the development examples.
-    pub evaluation: T::Evaluation,
-    /// The time the run took, evaluation included.
+    /// How that model does on the development examples; `None` if the run was interrupted.
+    pub evaluation: Option<Evaluation>,
+    /// After how many steps the best measurement was made.
+    pub best_step: Option<usize>,
+    /// The time that the run took, measurements included, without what came before a resumption.
     pub seconds: f64,
-    /// Whether it was stopped before its last epoch, which the dashboard offers.
-    pub interrupted: bool,
+    /// Why it ended before its last step, if it did.
+    pub stopped: Option<Stopped>,
 }
 
-/// Trains what [`Method::prepare`](crate::Method::prepare) left trainable, with Burn's learner.
-///
-/// With `folder`, the last checkpoint and the one with the lowest development loss are kept below
-/// it, in [`CHECKPOINT_FOLDER`]. A checkpoint has the whole model, the optimizer and the schedule;
-/// older ones there are removed first.
-///
-/// Two runs with the same configuration, data and weights give the same result on backends that
-/// compute the same way twice, as `flex` does.
-///
-/// # Errors
-///
-/// [`TrainError::Setting`], also if the model has no adapter that `loraplus_lr_ratio` or `lora_fa`
-/// can train; what [`Task::check`] gives, such as [`TrainError::Regression`] for a model with one
-/// label; [`TrainError::Diverged`] as soon as the loss is not finite;
-/// [`TrainError::Training`] if the device or a checkpoint fails; [`TrainError::Io`].
-pub fn train<T: Task>(
-    model: T,
-    config: &TrainingConfig,
-    train_data: &TokenizedDataset<T::Example>,
-    dev_data: &TokenizedDataset<T::Example>,
-    folder: Option<&Path>,
-    progress: Progress,
-) -> Result<Trained<T>, TrainError> {
-    config.validate()?;
-    model.check(train_data.examples(), config.batch_size)?;
-    model.check(dev_data.examples(), config.batch_size)?;
-    let start = Instant::now();
-    let device = device_of(&model);
-    device.seed(config.seed);
-    // Lazy weights would otherwise take random numbers between those of the dropout.
-    initialize(&model);
-    let mut model = model.train();
-    if config.lora_fa {
-        model = LoraFa::freeze(model)?;
+/// Why a run ended before its last step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Stopped {
+    /// It was interrupted, and can be resumed.
+    Interrupted {
+        /// What the interrupter was told.
+        reason: Option<String>,
+    },
+    /// Nothing had become better for `early_stopping_patience` measurements.
+    Early,
+}
+
+impl<T: Task> Trainer<T> {
+    /// A trainer without a folder that shows its progress as [`Progress::Auto`] does.
+    pub fn new(config: TrainingConfig) -> Self {
+        Self {
+            config,
+            folder: None,
+            resume: false,
+            overwrite: false,
+            progress: Progress::default(),
+            interrupter: Interrupter::new(),
+            configure: Vec::new(),
+        }
     }
 
-    let interrupter = Interrupter::new();
-    let (recorder, history) = Recorder::new(progress.view(&interrupter), interrupter.clone());
-    let steps = config.steps(train_data.examples().len());
-    let training = supervised(&model, config, train_data, dev_data, &device, folder)?
-        .with_interrupter(interrupter)
-        .renderer(Box::new(recorder));
-    let optimizer = config.optimizer(&model)?;
-    let scheduler = config.scheduler(&model, steps)?;
-    let trainee = Trainee {
-        model,
-        label_smoothing: config.label_smoothing,
+    /// Keeps checkpoints and [`LOG_NAME`] in `folder`, which is created if need be.
+    ///
+    /// A checkpoint holds what trains, the optimizer's state by the paths of the parameters, and where
+    /// the run stands. `save_total_limit` of them are kept, and the best.
+    pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
+        self.folder = Some(folder.as_ref().to_path_buf());
+        self
+    }
+
+    /// Goes on from the last checkpoint in the folder, if there is one.
+    ///
+    /// The run then ends with the weights and the history that it would have had without the
+    /// interruption: on backends that compute the same way twice, as `flex` does, bit for bit.
+    /// Model, data and settings have to be the same.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// Begins anew, without the checkpoints and the log of an earlier run in the folder. They are
+    /// removed as soon as the folder is known to be in no other run's use.
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
+    /// Shows progress in another way.
+    pub fn progress(mut self, progress: Progress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// What stops the run: after the current step it writes a checkpoint and leaves.
+    pub fn interrupter(mut self, interrupter: Interrupter) -> Self {
+        self.interrupter = interrupter;
+        self
+    }
+
+    /// Changes Burn's own training: adds metrics, loggers, checkpointers with a strategy, early
+    /// stopping, ….
+    ///
+    /// Where Burn counts epochs, it is given the number of the measurement, counted from 1, which is
+    /// the same if `eval_every` is an epoch. A renderer goes to [`Progress::Renderer`]; how long
+    /// training takes, its accumulation, devices and strategy are the business of [`TrainingConfig`].
+    pub fn configure(mut self, change: impl FnOnce(Training<T>) -> Training<T> + 'static) -> Self {
+        self.configure.push(Box::new(change));
+        self
+    }
+
+    /// Trains what [`Method::prepare`](crate::Method::prepare) left trainable.
+    ///
+    /// Two runs with the same configuration, data and weights give the same result on backends that
+    /// compute the same way twice, as `flex` does.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Setting`], also if the model has nothing that a setting can mean; what
+    /// [`Task::check`] gives; [`TrainError::Diverged`] as soon as a loss or a gradient is not finite,
+    /// before it reaches the weights; [`TrainError::FolderInUse`], [`TrainError::CheckpointsExist`];
+    /// [`TrainError::Resume`] if the checkpoint is of another run; [`TrainError::Checkpoint`] if one
+    /// cannot be written, [`TrainError::TrainerState`], [`TrainError::OptimizerState`] and
+    /// [`TrainError::Lora`] if one cannot be read; [`TrainError::Training`] if the device or a metric
+    /// fails; [`TrainError::Io`].
+    pub fn train(
+        self,
+        model: T,
+        train_data: &TokenizedDataset<T::Example>,
+        dev_data: &TokenizedDataset<T::Example>,
+    ) -> Result<Trained<T>, TrainError> {
+        let start = Instant::now();
+        let config = &self.config;
+        config.validate()?;
+        model.check(train_data.examples(), config.batch_size)?;
+        model.check(dev_data.examples(), config.batch_size)?;
+
+        let device = device_of(&model);
+        device.seed(config.seed);
+        // Lazy weights would otherwise take random numbers between those of the dropout.
+        initialize(&model);
+        let mut model = model.train();
+        if config.lora_fa {
+            model = LoraFa::freeze(model)?;
+        }
+        let data = TrainerState::fingerprint(train_data.examples().iter().map(T::tokens));
+        let lock = self.folder.as_deref().map(RunLock::take).transpose()?;
+        let folder = self.folder.as_deref().map(Folder::open).transpose()?;
+        let mut state = TrainerState::new(config, data);
+        if let Some(folder) = &folder {
+            if self.overwrite && !self.resume {
+                folder.checkpoints.remove_all()?;
+            }
+            if let Some(found) = last_state(&folder.checkpoints, self.resume)? {
+                let path = folder.checkpoints.path(found.step);
+                found.check(config, data, &path)?;
+                model = folder.checkpoints.restore(found.step, model)?;
+                state = found;
+            }
+            folder.log.keep(state.step)?;
+        }
+        let mut optimizer = config.optimizer(&model)?;
+        if let Some(folder) = folder.as_ref().filter(|_| state.step > 0) {
+            let checkpoints = &folder.checkpoints;
+            optimizer = checkpoints.restore_optimizer(state.step, &model, optimizer)?;
+        }
+
+        let total = config.steps(train_data.examples().len());
+        let scheduler = config.scheduler(&model, total, state.step)?;
+        let (renderer, lines) = self.progress.parts(&self.interrupter);
+        let (recorder, dev_measures) = Recorder::new(renderer, state.history.evaluations.len());
+        let device = training_device(device, config);
+        let loader = RunLoader::new(
+            &model,
+            train_data.shared(),
+            config,
+            device.clone(),
+            state.step,
+        );
+        let training = supervised(&model, config, loader, dev_data, &device);
+        let training = self.configure.into_iter().fold(training, |t, f| f(t));
+        let trainee = Trainee {
+            model,
+            label_smoothing: config.label_smoothing,
+        };
+        let learner = Learner::new(trainee, optimizer.clone(), scheduler.clone());
+        let run = Arc::new(Mutex::new(Run {
+            optimizer,
+            scheduler,
+            state,
+            folder: folder.clone(),
+            lines,
+            best: None,
+            stopped: None,
+            error: None,
+        }));
+        let steps = Steps {
+            config: config.clone(),
+            examples: train_data.examples().len(),
+            dev_examples: dev_data.examples().len(),
+            total,
+            device,
+            dev_measures,
+            run: run.clone(),
+        };
+        let result = training
+            .num_epochs(steps.rounds())
+            .with_interrupter(self.interrupter)
+            .renderer(Box::new(recorder))
+            .with_training_strategy(TrainingStrategy::Custom(Arc::new(steps)))
+            .launch(learner);
+        // Gives the terminal back.
+        drop(result.renderer);
+        let run = &mut *run.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = run.error.take() {
+            return Err(error);
+        }
+        if let Some(error) = result.error {
+            return Err(TrainError::Training(error));
+        }
+
+        let mut model = result.model.model;
+        if let (true, Some(best)) = (config.load_best_at_end, run.state.best) {
+            model = load_best(model, best, folder.as_ref(), run.best.take())?;
+        }
+        let evaluation = match run.stopped {
+            Some(Stopped::Interrupted { .. }) => None,
+            _ => Some(model.evaluate(dev_data, config.batch_size)?),
+        };
+        drop(lock);
+        Ok(Trained {
+            model,
+            history: std::mem::take(&mut run.state.history),
+            evaluation,
+            best_step: run.state.best.map(|best| best.step),
+            seconds: start.elapsed().as_secs_f64(),
+            stopped: run.stopped.take(),
+        })
+    }
+}
+
+/// The state of the last checkpoint, if the run is to go on from one.
+fn last_state(checkpoints: &Checkpoints, resume: bool) -> Result<Option<TrainerState>, TrainError> {
+    let Some(last) = checkpoints.steps()?.pop() else {
+        return Ok(None);
     };
-    let result = training.launch(Learner::new(trainee, optimizer, scheduler));
-    // Gives the terminal back.
-    drop(result.renderer);
-
-    let history = std::mem::take(&mut *Recorder::lock(&history));
-    if let Some((step, loss)) = history.first_divergence() {
-        return Err(TrainError::Diverged { loss, step });
+    match resume {
+        true => Ok(Some(checkpoints.state(last)?)),
+        false => Err(TrainError::CheckpointsExist {
+            path: checkpoints.path(last),
+        }),
     }
-    if let Some(error) = result.error {
-        return Err(TrainError::Training(error));
-    }
-    let model = result.model.model;
-    let evaluation = model.evaluate(dev_data, config.batch_size)?;
-    let interrupted = history.epochs.len() < config.epochs;
-    Ok(Trained {
-        model,
-        history,
-        evaluation,
-        seconds: start.elapsed().as_secs_f64(),
-        interrupted,
-    })
 }
 
-/// Burn's training loop with its data, metrics and checkpoints.
+/// The device that computes gradients.
+fn training_device(device: Device, config: &TrainingConfig) -> Device {
+    let device = match device.is_autodiff() {
+        true => device,
+        false => device.autodiff(),
+    };
+    match config.gradient_checkpointing {
+        true => device.gradient_checkpointing(),
+        false => device,
+    }
+}
+
+/// Burn's training with its data and metrics.
 fn supervised<T: Task>(
     model: &T,
     config: &TrainingConfig,
-    train_data: &TokenizedDataset<T::Example>,
+    train_loader: RunLoader<T>,
     dev_data: &TokenizedDataset<T::Example>,
     device: &Device,
-    folder: Option<&Path>,
-) -> Result<SupervisedTraining<Trainee<T>>, TrainError> {
-    let loader = || {
-        DataLoaderBuilder::new(model.batcher())
-            .batch_size(config.batch_size)
-            .set_device(device.clone())
-    };
-    let train_loader = loader().shuffle(config.seed).build(train_data.clone());
-    let dev_loader = loader().build(dev_data.clone());
-    let directory = folder.unwrap_or(Path::new("."));
-    let training = T::metrics(SupervisedTraining::new(directory, train_loader, dev_loader))
+) -> Training<T> {
+    // Examples of like lengths side by side leave little to pad.
+    let dev_loader = DataLoaderBuilder::new(model.batcher())
+        .batch_size(config.batch_size)
+        .set_device(device.clone().inner())
+        .build(dev_data.sorted_by_key(T::tokens));
+    let train_loader: Arc<dyn DataLoader<_>> = Arc::new(train_loader);
+    model
+        .metrics(SupervisedTraining::new(".", train_loader, dev_loader))
         .metric_train_numeric(LearningRateMetric::new())
         // The history has it all; Burn's own logger would fill the folder with a file for each
         // metric and epoch.
         .with_metric_logger(InMemoryMetricLogger::new())
         // Logging is the program's business.
         .with_application_logger(None)
-        .num_epochs(config.epochs);
-    let Some(folder) = folder else {
-        return Ok(training);
-    };
-    remove_checkpoints(&folder.join(CHECKPOINT_FOLDER))?;
-    let best = MetricCheckpointingStrategy::new(
-        &LossMetric::new(),
-        Aggregate::Mean,
-        Direction::Lowest,
-        Split::Valid,
-    );
-    let last_and_best = ComposedCheckpointingStrategy::builder()
-        .add(KeepLastNCheckpoints::new(1))
-        .add(best)
-        .build();
-    Ok(training
-        .with_default_checkpointers()
-        .with_checkpointing_strategy(last_and_best))
 }
 
-/// Removes the checkpoints of an earlier run, and nothing else.
-fn remove_checkpoints(folder: &Path) -> Result<(), TrainError> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(|e| TrainError::io("read", folder, e))?,
-    };
-    for entry in entries {
-        let path = entry.map_err(|e| TrainError::io("read", folder, e))?.path();
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default();
-        let ours = stem.rsplit_once('-').is_some_and(|(name, epoch)| {
-            ["model", "optim", "scheduler"].contains(&name) && epoch.parse::<usize>().is_ok()
-        });
-        if ours && path.extension().is_some_and(|extension| extension == "bpk") {
-            std::fs::remove_file(&path).map_err(|e| TrainError::io("remove", &path, e))?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{example, tiny_config, tokenizer};
-    use lora_core::default_device;
-    use lora_models::bert::SequenceClassification;
-
-    #[test]
-    fn only_checkpoints_are_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = [
-            "model-3.bpk",
-            "optim-3.bpk",
-            "scheduler-3.bpk",
-            "model-x.bpk",
-            "notes-1.bpk",
-        ];
-        for name in names.iter().chain(&["model-3.txt"]) {
-            std::fs::write(folder.path().join(name), b"").unwrap();
-        }
-        remove_checkpoints(folder.path()).unwrap();
-        let mut left: Vec<_> = std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        left.sort();
-        assert_eq!(left, ["model-3.txt", "model-x.bpk", "notes-1.bpk"]);
-        remove_checkpoints(&folder.path().join("none")).unwrap();
-    }
-
-    #[test]
-    fn what_cannot_be_trained_is_refused() {
-        let data = [example("good", 1)];
-        let data = TokenizedDataset::encode(&data, &tokenizer(), &tiny_config(), 16).unwrap();
-        let run = |labels, config: &TrainingConfig| {
-            let model = tiny_config().with_num_labels(labels);
-            let model = SequenceClassification::new(&model, &default_device());
-            train(model, config, &data, &data, None, Progress::Silent).unwrap_err()
-        };
-        assert!(matches!(
-            run(1, &TrainingConfig::new()),
-            TrainError::Regression
-        ));
-        let config = TrainingConfig::new().with_epochs(0);
-        assert!(matches!(
-            run(2, &config),
-            TrainError::Setting {
-                field: "epochs",
-                ..
-            }
-        ));
+/// The model with the values that measured best: from its checkpoint, or from memory.
+fn load_best<T: Task>(
+    model: T,
+    best: Best,
+    folder: Option<&Folder>,
+    values: Option<Parameters>,
+) -> Result<T, TrainError> {
+    match (folder, values) {
+        (Some(folder), _) => folder.checkpoints.restore(best.step, model),
+        (None, Some(values)) => restore(model, Path::new("memory"), |info| {
+            let value = values.iter().find(|(path, _)| *path == info.path);
+            Ok(value.map(|(_, data)| data.clone()))
+        }),
+        (None, None) => Ok(model),
     }
 }

@@ -12,6 +12,7 @@ use hub_server::{COMMIT, Server, State, options, repo};
 use lora_models::hub::{Hub, HubError, HubOptions};
 use lora_train::TrainError;
 use lora_train::data::{DataFiles, Example, Label, read_examples};
+use lora_train::glue::GlueTask;
 use parquet::data_type::{ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -46,15 +47,24 @@ fn offline(server: &Server, cache: &TempDir) -> Hub {
 
 /// A parquet file with one example.
 fn parquet(text: &str, class: i64) -> Vec<u8> {
-    let schema = "message schema { REQUIRED BYTE_ARRAY sentence (UTF8); REQUIRED INT64 label; }";
-    let schema = Arc::new(parse_message_type(schema).unwrap());
+    table(&[("sentence", text)], class)
+}
+
+/// A parquet file with one row: columns of text, and the label.
+fn table(texts: &[(&str, &str)], class: i64) -> Vec<u8> {
+    let field = |(name, _): &(&str, &str)| format!("REQUIRED BYTE_ARRAY {name} (UTF8);");
+    let fields: String = texts.iter().map(field).collect();
+    let schema = format!("message schema {{ {fields} REQUIRED INT64 label; }}");
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
     let properties = Arc::new(WriterProperties::builder().build());
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
     let mut group = writer.next_row_group().unwrap();
-    let mut column = group.next_column().unwrap().unwrap();
-    let texts = column.typed::<ByteArrayType>();
-    texts.write_batch(&[text.into()], None, None).unwrap();
-    column.close().unwrap();
+    for (_, text) in texts {
+        let mut column = group.next_column().unwrap().unwrap();
+        let cells = column.typed::<ByteArrayType>();
+        cells.write_batch(&[(*text).into()], None, None).unwrap();
+        column.close().unwrap();
+    }
     let mut column = group.next_column().unwrap().unwrap();
     let labels = column.typed::<Int64Type>();
     labels.write_batch(&[class], None, None).unwrap();
@@ -125,12 +135,13 @@ fn parquet_shards_of_training_and_validation_come_in_order() {
 fn a_data_set_without_usable_files_says_what_was_expected() {
     for (files, expected) in [
         (
-            &[("train.csv", &b"x"[..]), ("data/all.json", b"x")][..],
-            "owner/set has no train data: expected train.tsv, or train-*.parquet",
+            &[("train.txt", &b"x"[..]), ("data/all.json", b"x")][..],
+            "owner/set has no train data: expected train.tsv (or .csv, .jsonl, .ndjson, .json, each \
+             maybe with .gz), or train-*.parquet",
         ),
         (
-            &[("train.tsv", b"dull\t0\n"), ("test.tsv", b"dull\t0\n")],
-            "owner/set has no dev data: expected dev.tsv, or validation-*.parquet",
+            &[("train.tsv", b"dull\t0\n"), ("trial.tsv", b"dull\t0\n")],
+            "owner/set has no dev data: expected dev.tsv (or ",
         ),
     ] {
         let server = server(files);
@@ -140,6 +151,52 @@ fn a_data_set_without_usable_files_says_what_was_expected() {
         assert!(error.to_string().starts_with(expected), "{error}");
         assert!(server.bodies().is_empty(), "half a data set is of no use");
     }
+}
+
+#[test]
+fn a_task_of_glue_comes_from_its_folder() {
+    let nli = |text, class| table(&[("premise", text), ("hypothesis", "so")], class);
+    let question = table(&[("question", "why"), ("sentence", "so")], 1);
+    let sets = [nli("train", 0), nli("matched", 1), nli("mismatched", 2)];
+    let server = server(&[
+        ("README.md", b"not needed"),
+        ("ax/test-00000-of-00001.parquet", b"not needed"),
+        ("mnli/test_matched-00000-of-00001.parquet", b"not needed"),
+        ("mnli/train-00000-of-00001.parquet", &sets[0]),
+        ("mnli/validation_matched-00000-of-00001.parquet", &sets[1]),
+        (
+            "mnli/validation_mismatched-00000-of-00001.parquet",
+            &sets[2],
+        ),
+        ("mnli_matched/train-00000-of-00001.parquet", b"not needed"),
+        ("qnli/train-00000-of-00001.parquet", &question),
+        ("qnli/validation-00000-of-00001.parquet", &question),
+    ]);
+    let cache = TempDir::new().unwrap();
+    let hub = server.hub(&cache);
+    let mnli = GlueTask::Mnli.from_hub(&hub, "owner/set").unwrap();
+    let [matched, mismatched] = &mnli.dev[..] else {
+        panic!("{} sets", mnli.dev.len())
+    };
+    assert_eq!((matched.0, mismatched.0), ("matched", "mismatched"));
+    let all = [&mnli.train, &matched.1, &mismatched.1];
+    for (class, (examples, text)) in all
+        .into_iter()
+        .zip(["train", "matched", "mismatched"])
+        .enumerate()
+    {
+        let expected = Example {
+            pair: Some("so".to_string()),
+            ..example(text, class)
+        };
+        assert_eq!(*examples, [expected]);
+    }
+    let qnli = GlueTask::Qnli.from_hub(&hub, "owner/set").unwrap();
+    assert_eq!(qnli.train[0].pair.as_deref(), Some("so"));
+    assert_eq!(server.bodies().len(), 5);
+    let error = GlueTask::Rte.from_hub(&hub, "owner/set").unwrap_err();
+    let expected = "owner/set has no train data: expected the rte files train (";
+    assert!(error.to_string().starts_with(expected), "{error}");
 }
 
 #[test]

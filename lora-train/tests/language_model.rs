@@ -9,7 +9,11 @@ use lora_models::{SequenceClassifier, Tokenizer, bert::EncoderInput};
 use lora_train::data::{
     CausalExample, Example, Label, PromptResponse, TokenizedDataset, encode_prompts,
 };
-use lora_train::{Method, Progress, Task, TrainError, TrainingConfig, evaluate, predict, train};
+use lora_train::{Method, Progress, Task, TrainError, Trainer, TrainingConfig, evaluate, predict};
+
+fn trainer<T: Task>(config: TrainingConfig) -> Trainer<T> {
+    Trainer::new(config).progress(Progress::Silent)
+}
 
 const FOODS: [&str; 4] = ["French", "Indian", "Thai", "Greek"];
 
@@ -64,7 +68,7 @@ fn a_language_model_learns_its_responses_and_writes_them() {
         .with_lora_alpha(16.0)
         .with_target_modules("all-linear");
     for method in [Method::causal_lora(lora, &config), Method::Full] {
-        let model = method.prepare_causal(base.clone()).unwrap();
+        let model = method.prepare(base.clone()).unwrap();
         let frozen: Vec<String> = parameters(&model)
             .into_iter()
             .filter(|parameter| !parameter.trainable)
@@ -73,22 +77,22 @@ fn a_language_model_learns_its_responses_and_writes_them() {
         assert_eq!(frozen.is_empty(), method == Method::Full);
         let values = |model: &CausalLm| state(model, |info| frozen.contains(&info.path));
         let before = (values(&model), evaluate(&model, &data, 2).unwrap());
-        let trained = train(model, &training(), &data, &data, None, Progress::Silent).unwrap();
+        let trained = trainer(training()).train(model, &data, &data).unwrap();
         assert!(
             before.0 == values(&trained.model),
             "a frozen weight changed"
         );
-        let after = trained.evaluation;
+        let after = trained.evaluation.unwrap();
         assert!(
-            after.perplexity < 0.2 * before.1.perplexity,
+            after.get("perplexity") < 0.2 * before.1.get("perplexity"),
             "{}: {} {after}",
             method.name(),
             before.1
         );
-        let last = trained.history.epochs.last().unwrap();
-        assert!((last.dev.loss() - after.loss).abs() < 1e-4);
-        assert!((last.dev.get("perplexity") - after.perplexity).abs() < 1e-3);
-        assert!(last.to_string().contains(", dev perplexity "), "{last}");
+        let last = trained.history.evaluations.last().unwrap();
+        assert!((last.dev.loss() - after.get("loss")).abs() < 1e-4);
+        assert!((last.dev.get("perplexity") - after.get("perplexity")).abs() < 1e-3);
+        assert!(last.to_string().contains(", perplexity "), "{last}");
 
         let prompts: Vec<String> = pairs().into_iter().map(|pair| pair.prompt).collect();
         let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
@@ -116,8 +120,8 @@ fn smoothing_changes_training_and_not_what_is_measured() {
     initialize(&base);
     let run = |smoothing| {
         let training = training().with_epochs(1).with_label_smoothing(smoothing);
-        let model = Method::Full.prepare_causal(base.clone()).unwrap();
-        train(model, &training, &data, &data, None, Progress::Silent).unwrap()
+        let model = Method::Full.prepare(base.clone()).unwrap();
+        trainer(training).train(model, &data, &data).unwrap()
     };
     // The first step has a rate of 0, so that both are measured as they were made.
     let (plain, smoothed) = (run(0.0), run(0.5));
@@ -144,14 +148,18 @@ fn a_classifier_learns_and_predicts() {
     let lora = LoraConfig::new().with_r(4).with_lora_alpha(16.0);
     let method = Method::lora(lora, &config);
     let model = method.prepare(model).unwrap();
-    let trained = train(model, &training(), &data, &data, None, Progress::Silent).unwrap();
+    let trained = trainer(training()).train(model, &data, &data).unwrap();
+    let evaluation = trained.evaluation.as_ref().unwrap();
     assert_eq!(
-        (trained.evaluation.accuracy, trained.evaluation.f1_weighted),
+        (evaluation.get("accuracy"), evaluation.get("f1_weighted")),
         (1.0, 1.0)
     );
-    let last = trained.history.epochs.last().unwrap();
+    let last = trained.history.evaluations.last().unwrap();
     assert_eq!(last.dev.get("f1_weighted"), 1.0);
-    assert!(last.to_string().contains(", dev F1 100.00 %"), "{last}");
+    assert!(
+        last.to_string().contains(", f1 weighted 100.00 %"),
+        "{last}"
+    );
     let texts: Vec<&str> = examples
         .iter()
         .map(|example| example.text.as_str())
@@ -201,14 +209,14 @@ fn what_cannot_be_trained_is_an_error() {
     let tokenizer = tokenizer();
     let config = config(&tokenizer);
     let model = CausalLm::new(&config, &default_device());
-    let error = Method::Head.prepare_causal(model.clone()).unwrap_err();
+    let error = Method::Head.prepare(model.clone()).unwrap_err();
     assert!(matches!(error, TrainError::NoHead), "{error}");
     let long = CausalExample::new(vec![1; 34], 1).unwrap();
     let long = TokenizedDataset::new(vec![long]).unwrap();
     assert!(model.check(long.examples(), 1).is_err());
     let fits = CausalExample::new(vec![1; 33], 1).unwrap();
     model.check(&[fits], 1).unwrap();
-    let error = train(model, &training(), &long, &long, None, Progress::Silent).unwrap_err();
+    let error = trainer(training()).train(model, &long, &long).unwrap_err();
     assert!(
         error.to_string().contains("model's 32 positions"),
         "{error}"

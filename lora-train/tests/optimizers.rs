@@ -12,7 +12,7 @@ use lora_models::bert::{BertConfig, SequenceClassification};
 use lora_models::tokenizer::train_byte_level_bpe;
 use lora_train::data::{Example, Label, TokenizedDataset};
 use lora_train::{
-    LoraFa, LoraPlus, LoraPlusRates, Method, Progress, TrainError, TrainingConfig, train,
+    LoraFa, LoraPlus, LoraPlusRates, Method, Progress, TrainError, Trainer, TrainingConfig,
 };
 
 /// The model and the settings of scripts/make_lora_plus_cases.py.
@@ -349,7 +349,9 @@ mod runs {
         let model = method.prepare(model).unwrap();
         let factors = |model: &SequenceClassification| state(model, |info| info.is_lora());
         let before = factors(&model);
-        let trained = train(model, config, &data, &data, None, Progress::Silent)?;
+        let trained = Trainer::new(config.clone())
+            .progress(Progress::Silent)
+            .train(model, &data, &data)?;
         Ok((before, factors(&trained.model)))
     }
 

@@ -1,7 +1,6 @@
 //! Whole training runs of a tiny random model.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use burn::tensor::TensorData;
@@ -13,8 +12,7 @@ use lora_models::bert::{BertConfig, SequenceClassification};
 use lora_models::tokenizer::train_byte_level_bpe;
 use lora_train::data::{Example, Label, TokenizedDataset};
 use lora_train::{
-    CHECKPOINT_FOLDER, Method, Progress, TrainError, Trained, TrainingConfig, evaluate, predict,
-    train,
+    LOG_NAME, Method, Progress, TrainError, Trained, Trainer, TrainingConfig, evaluate, predict,
 };
 
 const EPOCHS: usize = 20;
@@ -86,16 +84,13 @@ fn config() -> TrainingConfig {
         .with_max_len(16)
 }
 
-fn run(method: &Method, folder: Option<&Path>) -> Trained<SequenceClassification> {
-    train(
-        model(method),
-        &config(),
-        &data(),
-        &data(),
-        folder,
-        Progress::Silent,
-    )
-    .unwrap()
+fn trainer(config: TrainingConfig) -> Trainer<SequenceClassification> {
+    Trainer::new(config).progress(Progress::Silent)
+}
+
+fn run(method: &Method) -> Trained<SequenceClassification> {
+    let trainer = trainer(config());
+    trainer.train(model(method), &data(), &data()).unwrap()
 }
 
 type State = Vec<(String, TensorData)>;
@@ -117,21 +112,9 @@ fn every_method_learns_and_freezes_the_rest() {
     for (method, left) in [(lora(), 0.5), (Method::Full, 0.5), (Method::Head, 0.9)] {
         let prepared = model(&method);
         let before = values(&prepared);
-        let trained = train(
-            prepared,
-            &config(),
-            &data(),
-            &data(),
-            None,
-            Progress::Silent,
-        )
-        .unwrap();
-        let losses: Vec<f64> = trained
-            .history
-            .epochs
-            .iter()
-            .map(|epoch| epoch.train.loss())
-            .collect();
+        let trained = trainer(config()).train(prepared, &data(), &data()).unwrap();
+        let evaluations = trained.history.evaluations.iter();
+        let losses: Vec<f64> = evaluations.map(|record| record.train_loss).collect();
         assert!(
             losses[EPOCHS - 1] < left * losses[0],
             "{}: {losses:?}",
@@ -159,12 +142,12 @@ fn every_method_learns_and_freezes_the_rest() {
 
 #[test]
 fn the_history_is_complete() {
-    let trained = run(&lora(), None);
+    let trained = run(&lora());
     let (history, config) = (&trained.history, config());
-    assert_eq!(history.epochs.len(), EPOCHS);
+    assert_eq!(history.evaluations.len(), EPOCHS);
     // 44 examples in batches of 8.
     assert_eq!(history.steps.len(), EPOCHS * 6);
-    assert!(!trained.interrupted);
+    assert_eq!(trained.stopped, None);
     // 0.06 of 120 steps are warm-up.
     assert_eq!(history.steps[0].learning_rate, 0.0);
     let highest = history
@@ -174,7 +157,7 @@ fn the_history_is_complete() {
         .fold(0.0, f64::max);
     assert_eq!(highest, config.learning_rate);
     assert_eq!(history.steps[8].learning_rate, config.learning_rate);
-    let first = &history.epochs[0];
+    let first = &history.evaluations[0];
     // The mean over the examples, the last batch having only 4.
     let weighted = |range: std::ops::Range<usize>| -> f64 {
         let losses = &history.steps[range];
@@ -184,15 +167,15 @@ fn the_history_is_complete() {
             .map(|(i, s)| s.loss * if i == 5 { 4.0 } else { 8.0 })
             .sum()
     };
-    assert!((first.train.loss() - weighted(0..6) / 44.0).abs() < 1e-6);
+    assert!((first.train_loss - weighted(0..6) / 44.0).abs() < 1e-6);
     // The last epoch's development numbers are those of the final model.
-    let last = history.epochs.last().unwrap();
-    assert!((last.dev.loss() - trained.evaluation.loss).abs() < 1e-5);
-    assert!((last.dev.get("accuracy") - trained.evaluation.accuracy).abs() < 1e-9);
-    assert_eq!(
-        trained.evaluation,
-        evaluate(&trained.model, &data(), 8).unwrap()
-    );
+    let last = history.evaluations.last().unwrap();
+    let evaluation = trained.evaluation.unwrap();
+    assert_eq!(last.dev.0.len(), evaluation.measures.0.len());
+    for (name, value) in &evaluation.measures.0 {
+        assert!((last.dev.get(name) - value).abs() < 1e-5, "{name}");
+    }
+    assert_eq!(evaluation, evaluate(&trained.model, &data(), 8).unwrap());
 }
 
 #[test]
@@ -211,15 +194,8 @@ fn the_same_seed_gives_the_same_run() {
     let prepared = model(&lora());
     let run = |seed| {
         let config = config().with_seed(seed);
-        train(
-            prepared.clone(),
-            &config,
-            &data(),
-            &data(),
-            None,
-            Progress::Silent,
-        )
-        .unwrap()
+        let trainer = trainer(config);
+        trainer.train(prepared.clone(), &data(), &data()).unwrap()
     };
     let (first, second, other) = (run(42), run(42), run(43));
     assert_eq!(first.history.steps, second.history.steps);
@@ -229,7 +205,7 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn a_saved_adapter_predicts_the_same() {
-    let trained = run(&lora(), None);
+    let trained = run(&lora());
     let folder = tempfile::tempdir().unwrap();
     trained
         .model
@@ -246,42 +222,29 @@ fn a_saved_adapter_predicts_the_same() {
 #[test]
 fn the_last_and_the_best_checkpoint_are_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let checkpoints = folder.path().join(CHECKPOINT_FOLDER);
-    std::fs::create_dir(&checkpoints).unwrap();
-    std::fs::write(checkpoints.join("model-99.bpk"), b"of an earlier run").unwrap();
-    let trained = run(&lora(), Some(folder.path()));
-    let names = |folder: &Path| -> Vec<String> {
-        let entries = std::fs::read_dir(folder).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
-    };
-    assert_eq!(names(folder.path()), [CHECKPOINT_FOLDER]);
-    let found = names(&checkpoints);
-    let last = format!("model-{EPOCHS}.bpk");
-    assert!(found.contains(&last), "{found:?}");
-    let models = found
+    let trainer = trainer(config()).folder(folder.path());
+    let trained = trainer.train(model(&lora()), &data(), &data()).unwrap();
+    let entries = std::fs::read_dir(folder.path()).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let best = trained.best_step.unwrap();
+    let mut expected = vec![
+        ".lock".to_string(),
+        format!("checkpoint-{best}"),
+        format!("checkpoint-{}", EPOCHS * 6),
+        LOG_NAME.to_string(),
+    ];
+    expected.sort();
+    expected.dedup();
+    assert_eq!(names, expected);
+    let lowest = trained
+        .history
+        .evaluations
         .iter()
-        .filter(|name| name.starts_with("model-"))
-        .count();
-    assert!(
-        (1..=2).contains(&models) && found.len() == 3 * models,
-        "{found:?}"
-    );
-    let epochs = &trained.history.epochs;
-    let best = epochs
-        .iter()
-        .min_by(|a, b| a.dev.loss().total_cmp(&b.dev.loss()))
-        .unwrap()
-        .epoch;
-    assert!(
-        found.contains(&format!("model-{best}.bpk")),
-        "{best} {found:?}"
-    );
-
-    // Its parameters go by the model's own names.
-    let restored = burn::module::Module::load_file(model(&lora()), checkpoints.join(&last));
-    assert!(values(&restored) == values(&trained.model));
+        .min_by(|a, b| a.dev.loss().total_cmp(&b.dev.loss()));
+    assert_eq!(lowest.unwrap().step, best);
 }
 
 #[test]
@@ -289,16 +252,17 @@ fn a_run_that_explodes_is_an_error() {
     let mut broken = model(&Method::Full);
     let weight = broken.base.embeddings.word_embeddings.weight.clone();
     broken.base.embeddings.word_embeddings.weight = weight.map(|weight| weight * f32::NAN);
-    let error = train(broken, &config(), &data(), &data(), None, Progress::Silent).unwrap_err();
+    let error = trainer(config())
+        .train(broken, &data(), &data())
+        .unwrap_err();
     assert!(
-        matches!(error, TrainError::Diverged { step: 1, .. }),
+        matches!(&error, TrainError::Diverged { step: 1, examples, .. } if examples.len() == 8),
         "{error}"
     );
+    let message = error.to_string();
     assert!(
-        error
-            .to_string()
-            .contains("the training loss became NaN at step 1"),
-        "{error}"
+        message.contains("the training loss became NaN at step 1, with the examples "),
+        "{message}"
     );
 }
 
@@ -307,19 +271,9 @@ fn checkpoints_that_cannot_be_written_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
-    let error = train(
-        model(&lora()),
-        &config(),
-        &data(),
-        &data(),
-        Some(&file),
-        Progress::Silent,
-    )
-    .unwrap_err();
-    assert!(
-        matches!(error, TrainError::Io { .. } | TrainError::Training(_)),
-        "{error:?}"
-    );
+    let trainer = trainer(config()).folder(&file);
+    let error = trainer.train(model(&lora()), &data(), &data()).unwrap_err();
+    assert!(matches!(error, TrainError::Io { .. }), "{error:?}");
 }
 
 #[test]
@@ -340,19 +294,14 @@ fn lines_go_where_they_are_asked_to() {
     let output = Output::default();
     let config = config().with_epochs(2);
     let progress = Progress::Lines(Box::new(output.clone()));
-    train(
-        model(&Method::Head),
-        &config,
-        &data(),
-        &data(),
-        None,
-        progress,
-    )
-    .unwrap();
+    let trainer = Trainer::new(config).progress(progress);
+    trainer
+        .train(model(&Method::Head), &data(), &data())
+        .unwrap();
     let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
     let starts: Vec<_> = text
         .lines()
         .map(|line| line.split(':').next().unwrap())
         .collect();
-    assert_eq!(starts, ["epoch 1/2", "epoch 2/2"]);
+    assert_eq!(starts, ["step 6 (epoch 1)", "step 12 (epoch 2)"]);
 }

@@ -132,6 +132,15 @@ impl<'a> Saved<'a> {
     }
 }
 
+/// Whether what is attached to `module` depends on which rows its layers are given: the adapters of a
+/// mixed batch ([`LoraModule::for_rows`](crate::LoraModule::for_rows)) do, and whoever looks at the
+/// layers' inputs. A model must then compute all rows of a batch, padding too.
+pub fn needs_all_rows<M: Module>(module: &M) -> bool {
+    let attachments = collect(module);
+    let mut adapters = attachments.lora();
+    adapters.any(|(_, adapters)| adapters.batch().is_some() || adapters.has_recorder())
+}
+
 /// Copies of everything that is attached to `module`'s parameters; tensors are shared.
 pub(crate) fn collect<M: Module>(module: &M) -> Attachments {
     #[derive(Default)]

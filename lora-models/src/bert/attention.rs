@@ -2,13 +2,14 @@
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm};
-use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use lora_core::LoraLinear;
+use lora_core::ops::{AttentionOptions, Sequences, attention, dropout_probability, residual_norm};
 
 use super::config::BertConfig;
 use super::{layer_norm, linear};
 use crate::named_module::named_module;
+use crate::norm::affine;
 
 /// Scaled dot-product attention (Vaswani et al. 2017, section 3.2).
 #[derive(Module, Debug)]
@@ -36,41 +37,25 @@ impl SelfAttention {
         }
     }
 
-    /// Attends.
+    /// Attends within each sequence.
     ///
     /// # Shapes
     ///
-    /// - `hidden`: `[batch, sequence, hidden_size]`
-    /// - `padding`: `[batch, 1, 1, sequence]`, true where a key is padding
-    /// - output: `[batch, sequence, hidden_size]`
-    pub fn forward(&self, hidden: Tensor<3>, padding: Option<Tensor<4, Bool>>) -> Tensor<3> {
-        let [batch, sequence, width] = hidden.dims();
+    /// - `queries`, output: `[rows of queries, hidden_size]`
+    /// - `keys`: `[rows of keys, hidden_size]`
+    pub fn forward(&self, queries: Tensor<2>, keys: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
+        let [_, width] = queries.dims();
         let size = width / self.heads;
-        let split = |x: Tensor<3>| {
-            x.reshape([batch, sequence, self.heads, size])
-                .swap_dims(1, 2)
+        let options = AttentionOptions {
+            heads: self.heads,
+            scale: 1.0 / (size as f64).sqrt(),
+            causal: false,
+            dropout: dropout_probability(&self.dropout, &queries),
         };
-        // Scaling the queries costs less than scaling the scores.
-        let query = split(
-            self.query
-                .forward(hidden.clone())
-                .div_scalar((size as f64).sqrt()),
-        );
-        let key = split(self.key.forward(hidden.clone()));
-        let value = split(self.value.forward(hidden));
-        let scores = query.matmul(key.swap_dims(2, 3));
-        let scores = match padding {
-            Some(padding) => {
-                let padding = padding.expand([batch, self.heads, sequence, sequence]);
-                scores.mask_fill(padding, f32::MIN)
-            }
-            None => scores,
-        };
-        let probabilities = self.dropout.forward(softmax(scores, 3));
-        probabilities
-            .matmul(value)
-            .swap_dims(1, 2)
-            .reshape([batch, sequence, width])
+        let query = self.query.forward(queries);
+        let key = self.key.forward(keys.clone());
+        let value = self.value.forward(keys);
+        attention(query, key, value, sequences, &options)
     }
 }
 
@@ -84,13 +69,14 @@ pub struct ResidualOutput {
     pub norm: LayerNorm,
     /// Before the residual sum.
     pub dropout: Dropout,
+    epsilon: f64,
 }
 
 named_module!(this: ResidualOutput {
     dense => "dense",
     norm => "LayerNorm",
     dropout => "dropout",
-} skip {});
+} skip { epsilon });
 
 impl ResidualOutput {
     pub(super) fn new(d_input: usize, config: &BertConfig, device: &Device) -> Self {
@@ -98,6 +84,7 @@ impl ResidualOutput {
             dense: linear(d_input, config.hidden_size, config, device),
             norm: layer_norm(config, device),
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            epsilon: config.layer_norm_eps,
         }
     }
 
@@ -105,11 +92,17 @@ impl ResidualOutput {
     ///
     /// # Shapes
     ///
-    /// - `inner`: `[batch, sequence, width inside]`
-    /// - `residual`, output: `[batch, sequence, hidden_size]`
-    pub fn forward(&self, inner: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
-        let output = self.dropout.forward(self.dense.forward(inner));
-        self.norm.forward(output + residual)
+    /// - `inner`: `[rows, width inside]`
+    /// - `residual`, output: `[rows, hidden_size]`
+    pub fn forward(&self, inner: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
+        let output = self.dense.forward(inner);
+        let probability = dropout_probability(&self.dropout, &output);
+        residual_norm(
+            output,
+            residual,
+            probability,
+            affine(&self.norm, self.epsilon),
+        )
     }
 }
 
@@ -135,9 +128,26 @@ impl Attention {
         }
     }
 
-    /// Attends, with the residual around it; shapes as in [`SelfAttention::forward`].
-    pub fn forward(&self, hidden: Tensor<3>, padding: Option<Tensor<4, Bool>>) -> Tensor<3> {
-        let attended = self.self_attention.forward(hidden.clone(), padding);
-        self.output.forward(attended, hidden)
+    /// Attends, with the residual around it.
+    ///
+    /// # Shapes
+    ///
+    /// - `hidden`: `[rows, hidden_size]`
+    /// - `at`: `[chosen]`, the rows to compute; absent: all
+    /// - output: `[rows, hidden_size]`, or `[chosen, hidden_size]`
+    pub fn forward(
+        &self,
+        hidden: Tensor<2>,
+        sequences: &Sequences,
+        at: Option<Tensor<1, Int>>,
+    ) -> Tensor<2> {
+        let queries = match at {
+            Some(at) => hidden.clone().select(0, at),
+            None => hidden.clone(),
+        };
+        let attended = self
+            .self_attention
+            .forward(queries.clone(), hidden, sequences);
+        self.output.forward(attended, queries)
     }
 }

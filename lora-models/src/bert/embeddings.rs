@@ -3,10 +3,13 @@
 use burn::nn::{Dropout, DropoutConfig, LayerNorm};
 use burn::tensor::{Device, Int, Tensor};
 use lora_core::LoraEmbedding;
+use lora_core::ops::{dropout, dropout_probability, layer_norm as fused_layer_norm};
 
 use super::config::{Architecture, BertConfig};
 use super::{embedding, layer_norm};
 use crate::named_module::named_module;
+use crate::norm::affine;
+use crate::rows::Rows;
 
 /// The sum of token, position and segment embeddings, normalised.
 #[derive(Clone, Debug)]
@@ -23,6 +26,7 @@ pub struct Embeddings {
     pub dropout: Dropout,
     architecture: Architecture,
     pad_token_id: usize,
+    epsilon: f64,
 }
 
 named_module!(this: Embeddings {
@@ -31,7 +35,7 @@ named_module!(this: Embeddings {
     token_type_embeddings => "token_type_embeddings",
     norm => "LayerNorm",
     dropout => "dropout",
-} skip { architecture, pad_token_id });
+} skip { architecture, pad_token_id, epsilon });
 
 impl Embeddings {
     pub(super) fn new(config: &BertConfig, device: &Device) -> Self {
@@ -44,26 +48,35 @@ impl Embeddings {
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
             architecture: config.model_type,
             pad_token_id: config.pad_token_id,
+            epsilon: config.layer_norm_eps,
         }
     }
 
-    /// Embeds tokens.
+    /// Embeds the tokens that are rows.
     ///
     /// # Shapes
     ///
     /// - `input_ids`, `token_type_ids`: `[batch, sequence]`
-    /// - output: `[batch, sequence, hidden_size]`
-    pub fn forward(
+    /// - output: `[rows, hidden_size]`
+    pub(super) fn forward(
         &self,
         input_ids: Tensor<2, Int>,
         token_type_ids: Option<Tensor<2, Int>>,
-    ) -> Tensor<3> {
-        let positions = self.position_ids(&input_ids);
+        rows: &Rows,
+    ) -> Tensor<2> {
+        let positions = rows.take(self.position_ids(&input_ids));
         let segments = token_type_ids.unwrap_or_else(|| input_ids.zeros_like());
+        let (input_ids, segments) = (rows.take(input_ids), rows.take(segments));
         let sum = self.word_embeddings.forward(input_ids)
             + self.position_embeddings.forward(positions)
             + self.token_type_embeddings.forward(segments);
-        self.dropout.forward(self.norm.forward(sum))
+        let [batch, sequence, width] = sum.dims();
+        let normed = fused_layer_norm(
+            sum.reshape([batch * sequence, width]),
+            affine(&self.norm, self.epsilon),
+        );
+        let probability = dropout_probability(&self.dropout, &normed);
+        dropout(normed, probability)
     }
 
     /// BERT counts from 0; RoBERTa counts the tokens that are not padding, from the padding id

@@ -2,14 +2,16 @@
 
 use burn::module::Module;
 use burn::tensor::activation::tanh;
-use burn::tensor::{Bool, Device, Int, Tensor};
-use lora_core::LoraLinear;
+use burn::tensor::{Device, Int, Tensor};
+use lora_core::ops::{Sequences, is_fast};
+use lora_core::{LoraLinear, needs_all_rows};
 
 use super::attention::{Attention, ResidualOutput};
 use super::config::BertConfig;
 use super::embeddings::Embeddings;
 use super::linear;
 use crate::Activation;
+use crate::rows::Rows;
 
 /// What a model reads: token ids, and what is padding.
 #[derive(Debug, Clone)]
@@ -45,9 +47,9 @@ pub struct Intermediate {
 impl Intermediate {
     /// # Shapes
     ///
-    /// - `hidden`: `[batch, sequence, hidden_size]`
-    /// - output: `[batch, sequence, intermediate_size]`
-    pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
+    /// - `hidden`: `[rows, hidden_size]`
+    /// - output: `[rows, intermediate_size]`
+    pub fn forward(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.activation.apply(self.dense.forward(hidden))
     }
 }
@@ -77,10 +79,14 @@ impl Layer {
 
     /// # Shapes
     ///
-    /// - `hidden`, output: `[batch, sequence, hidden_size]`
-    /// - `padding`: `[batch, 1, 1, sequence]`
-    pub fn forward(&self, hidden: Tensor<3>, padding: Option<Tensor<4, Bool>>) -> Tensor<3> {
-        let hidden = self.attention.forward(hidden, padding);
+    /// As [`Attention::forward`].
+    pub fn forward(
+        &self,
+        hidden: Tensor<2>,
+        sequences: &Sequences,
+        at: Option<Tensor<1, Int>>,
+    ) -> Tensor<2> {
+        let hidden = self.attention.forward(hidden, sequences, at);
         self.output
             .forward(self.intermediate.forward(hidden.clone()), hidden)
     }
@@ -103,17 +109,11 @@ pub struct Pooler {
 impl Pooler {
     /// # Shapes
     ///
-    /// - `hidden`: `[batch, sequence, hidden_size]`
+    /// - `first`: `[batch, hidden_size]`, the state of each sequence's first token
     /// - output: `[batch, hidden_size]`
-    pub fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
-        tanh(self.dense.forward(first_token(hidden)))
+    pub fn forward(&self, first: Tensor<2>) -> Tensor<2> {
+        tanh(self.dense.forward(first))
     }
-}
-
-/// The state of each sequence's first token, `[batch, hidden_size]`.
-pub(super) fn first_token(hidden: Tensor<3>) -> Tensor<2> {
-    let [batch, _, width] = hidden.dims();
-    hidden.slice([0..batch, 0..1]).reshape([batch, width])
 }
 
 /// Embeddings, layers and (for BERT's classifier) the pooler.
@@ -153,16 +153,54 @@ impl Encoder {
     /// Panics if a sequence is longer than [`BertConfig::max_tokens`] or an id is not below
     /// `vocab_size`, as every Burn lookup does; the tokenizer's `max_len` prevents both.
     pub fn forward(&self, input: EncoderInput) -> Tensor<3> {
-        let padding = input.attention_mask.map(|mask| {
-            let [batch, sequence] = mask.dims();
-            mask.equal_elem(0).reshape([batch, 1, 1, sequence])
-        });
-        let mut hidden = self
-            .embeddings
-            .forward(input.input_ids, input.token_type_ids);
+        let [batch, sequence] = input.input_ids.dims();
+        let rows = Rows::all([batch, sequence], input.attention_mask.clone());
+        let mut hidden = self.embed(input, &rows);
         for layer in &self.encoder.layer {
-            hidden = layer.forward(hidden, padding.clone());
+            hidden = layer.forward(hidden, &rows.sequences, None);
         }
-        hidden
+        let [_, width] = hidden.dims();
+        hidden.reshape([batch, sequence, width])
+    }
+
+    /// The last layer's state of each sequence's first token. Nothing is computed that it does not
+    /// depend on: the last layer has one query for each sequence, and padding costs nothing where
+    /// the backend computes sequences of different lengths as fast.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[batch, hidden_size]`
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_first(&self, input: EncoderInput) -> Tensor<2> {
+        let device = input.input_ids.device();
+        let all = needs_all_rows(self);
+        let shape = input.input_ids.dims();
+        let mask = input.attention_mask.clone();
+        let rows = match !all && is_fast(&self.embeddings.norm.gamma.val()) {
+            true => Rows::without_padding(shape, mask, |row| row[0]),
+            false => Rows::all(shape, mask),
+        };
+        let first = rows.first(&device);
+        let mut hidden = self.embed(input, &rows);
+        let Some((last, layers)) = self.encoder.layer.split_last() else {
+            return hidden.select(0, first);
+        };
+        for layer in layers {
+            hidden = layer.forward(hidden, &rows.sequences, None);
+        }
+        if all {
+            return last.forward(hidden, &rows.sequences, None).select(0, first);
+        }
+        let [batch] = first.dims();
+        let sequences = rows.sequences.with_queries(std::iter::repeat_n(1, batch));
+        last.forward(hidden, &sequences, Some(first))
+    }
+
+    fn embed(&self, input: EncoderInput, rows: &Rows) -> Tensor<2> {
+        self.embeddings
+            .forward(input.input_ids, input.token_type_ids, rows)
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor};
 use lora_core::LoraLinear;
 
 use super::config::{Architecture, BertConfig};
-use super::encoder::{Encoder, EncoderInput, first_token};
+use super::encoder::{Encoder, EncoderInput};
 use super::{layer_norm, linear};
 use crate::Activation;
 use crate::named_module::{named_module, transparent_module};
@@ -98,17 +98,17 @@ impl SequenceClassification {
     ///
     /// As [`Encoder::forward`].
     pub fn forward(&self, input: EncoderInput) -> Tensor<2> {
-        let hidden = self.base.forward(input);
+        let first = self.base.forward_first(input);
         match &self.classifier {
             Classifier::Linear(output) => {
                 let pooled = match &self.base.pooler {
-                    Some(pooler) => pooler.forward(hidden),
-                    None => first_token(hidden),
+                    Some(pooler) => pooler.forward(first),
+                    None => first,
                 };
                 output.forward(self.dropout.forward(pooled))
             }
             Classifier::Roberta(head) => {
-                let first = head.dropout.forward(first_token(hidden));
+                let first = head.dropout.forward(first);
                 let dense = tanh(head.dense.forward(first));
                 head.out_proj.forward(head.dropout.forward(dense))
             }

@@ -2,7 +2,7 @@
 
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Int, Tensor};
-use lora_core::LoraLinear;
+use lora_core::{LoraLinear, needs_all_rows};
 
 use super::cache::Cache;
 use super::config::Gpt2Config;
@@ -72,6 +72,13 @@ impl CausalLm {
         positions: Tensor<1, Int>,
         cache: Option<&mut Cache>,
     ) -> Tensor<2> {
+        if cache.is_none() {
+            let rows = self.transformer.rows(&input);
+            if let Some(chosen) = rows.find(positions.clone()) {
+                let hidden = self.transformer.forward_rows(input, &rows, None);
+                return self.decode(hidden.select(0, chosen));
+            }
+        }
         let hidden = self.transformer.forward(input, cache);
         let [batch, new, width] = hidden.dims();
         self.decode(hidden.reshape([batch * new, width]).select(0, positions))
@@ -154,6 +161,15 @@ impl SequenceClassification {
     /// - `real`: `[batch, sequence]`
     /// - output: logits, `[batch, num_labels]`
     pub(crate) fn forward_real(&self, input: Gpt2Input, real: Tensor<2, Bool>) -> Tensor<2> {
+        // The mask says what is real, if there is one: then nothing else has to be computed.
+        if input.attention_mask.is_some() && !needs_all_rows(self) {
+            let rows = self.transformer.rows(&input);
+            if !rows.sequences.has_padding() {
+                let last = rows.last(&input.input_ids.device());
+                let pooled = self.transformer.forward_rows(input, &rows, Some(last));
+                return self.score.forward(pooled);
+            }
+        }
         let hidden = self.transformer.forward(input, None);
         let [batch, sequence, width] = hidden.dims();
         let device = hidden.device();

@@ -3,13 +3,18 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm};
 use burn::tensor::{Bool, Device, Int, Tensor};
-use lora_core::{LoraConv1D, LoraEmbedding};
+use lora_core::ops::{
+    Sequences, dropout, dropout_add, dropout_probability, is_fast, layer_norm as fused_layer_norm,
+};
+use lora_core::{LoraConv1D, LoraEmbedding, needs_all_rows};
 
 use super::attention::Attention;
 use super::cache::Cache;
 use super::config::Gpt2Config;
 use super::{conv1d, embedding, layer_norm};
 use crate::Activation;
+use crate::norm::affine;
+use crate::rows::Rows;
 
 /// What the model reads: token ids, and what is padding.
 #[derive(Debug, Clone)]
@@ -59,12 +64,14 @@ impl Mlp {
         }
     }
 
+    /// Without the dropout that follows.
+    ///
     /// # Shapes
     ///
-    /// - `hidden`, output: `[batch, sequence, n_embd]`
-    pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
+    /// - `hidden`, output: `[rows, n_embd]`
+    pub fn forward(&self, hidden: Tensor<2>) -> Tensor<2> {
         let inner = self.activation.apply(self.c_fc.forward(hidden));
-        self.dropout.forward(self.c_proj.forward(inner))
+        self.c_proj.forward(inner)
     }
 }
 
@@ -79,6 +86,7 @@ pub struct Block {
     pub ln_2: LayerNorm,
     /// The feed-forward layers.
     pub mlp: Mlp,
+    epsilon: f64,
 }
 
 impl Block {
@@ -88,20 +96,46 @@ impl Block {
             attn: Attention::new(config, layer, device),
             ln_2: layer_norm(config, device),
             mlp: Mlp::new(config, device),
+            epsilon: config.layer_norm_epsilon,
         }
     }
 
-    /// Shapes as in [`Attention::forward`].
+    /// # Shapes
+    ///
+    /// As [`Attention::forward`].
     pub fn forward(
         &self,
-        hidden: Tensor<3>,
+        hidden: Tensor<2>,
+        sequences: &Sequences,
+        last: Option<Tensor<1, Int>>,
+    ) -> Tensor<2> {
+        let normed = fused_layer_norm(hidden.clone(), affine(&self.ln_1, self.epsilon));
+        let attended = self.attn.forward(normed, sequences, last.clone());
+        let hidden = match last {
+            Some(last) => hidden.select(0, last),
+            None => hidden,
+        };
+        self.feed_forward(attended, hidden)
+    }
+
+    fn forward_cached(
+        &self,
+        hidden: Tensor<2>,
         hidden_keys: &Tensor<4, Bool>,
-        cache: Option<&mut Cache>,
-    ) -> Tensor<3> {
-        let normed = self.ln_1.forward(hidden.clone());
-        let hidden = hidden + self.attn.forward(normed, hidden_keys, cache);
-        let normed = self.ln_2.forward(hidden.clone());
-        hidden + self.mlp.forward(normed)
+        cache: &mut Cache,
+    ) -> Tensor<2> {
+        let normed = fused_layer_norm(hidden.clone(), affine(&self.ln_1, self.epsilon));
+        let attended = self.attn.forward_cached(normed, hidden_keys, cache);
+        self.feed_forward(attended, hidden)
+    }
+
+    fn feed_forward(&self, attended: Tensor<2>, hidden: Tensor<2>) -> Tensor<2> {
+        let probability = dropout_probability(&self.attn.resid_dropout, &attended);
+        let hidden = dropout_add(attended, hidden, probability);
+        let normed = fused_layer_norm(hidden.clone(), affine(&self.ln_2, self.epsilon));
+        let inner = self.mlp.forward(normed);
+        let probability = dropout_probability(&self.mlp.dropout, &inner);
+        dropout_add(inner, hidden, probability)
     }
 }
 
@@ -118,6 +152,7 @@ pub struct Transformer {
     pub h: Vec<Block>,
     /// After the last block.
     pub ln_f: LayerNorm,
+    epsilon: f64,
 }
 
 impl Transformer {
@@ -131,6 +166,7 @@ impl Transformer {
                 .map(|layer| Block::new(config, layer, device))
                 .collect(),
             ln_f: layer_norm(config, device),
+            epsilon: config.layer_norm_epsilon,
         }
     }
 
@@ -145,25 +181,79 @@ impl Transformer {
     ///
     /// Panics if a sequence is longer than `n_positions` or an id is not below `vocab_size`, as
     /// every Burn lookup does.
-    pub fn forward(&self, input: Gpt2Input, mut cache: Option<&mut Cache>) -> Tensor<3> {
+    pub fn forward(&self, input: Gpt2Input, cache: Option<&mut Cache>) -> Tensor<3> {
         let [batch, new] = input.input_ids.dims();
+        let hidden = match cache {
+            Some(cache) => self.forward_cached(input, cache),
+            None => {
+                let rows = Rows::all([batch, new], input.attention_mask.clone());
+                self.forward_rows(input, &rows, None)
+            }
+        };
+        let [_, width] = hidden.dims();
+        hidden.reshape([batch, new, width])
+    }
+
+    /// The rows to compute: without padding, where the backend gains by it.
+    pub(super) fn rows(&self, input: &Gpt2Input) -> Rows {
+        let shape = input.input_ids.dims();
+        let mask = input.attention_mask.clone();
+        match is_fast(&self.ln_f.gamma.val()) && !needs_all_rows(self) {
+            true => Rows::without_padding(shape, mask, |_| true),
+            false => Rows::all(shape, mask),
+        }
+    }
+
+    /// The hidden states after the last norm, `[rows, n_embd]`; the last block is computed for the
+    /// rows `last` only, if these are given.
+    pub(super) fn forward_rows(
+        &self,
+        input: Gpt2Input,
+        rows: &Rows,
+        last: Option<Tensor<1, Int>>,
+    ) -> Tensor<2> {
+        let mut hidden = self.embed(input.input_ids, input.position_ids, 0, rows);
+        for (index, block) in self.h.iter().enumerate() {
+            let last = last.clone().filter(|_| index + 1 == self.h.len());
+            hidden = block.forward(hidden, &rows.sequences, last);
+        }
+        fused_layer_norm(hidden, affine(&self.ln_f, self.epsilon))
+    }
+
+    fn forward_cached(&self, input: Gpt2Input, cache: &mut Cache) -> Tensor<2> {
+        let [batch, new] = input.input_ids.dims();
+        let before = cache.len();
         let device = input.input_ids.device();
-        let before = cache.as_ref().map_or(0, |cache| cache.len());
-        let positions = input.position_ids.unwrap_or_else(|| {
+        let hidden_keys = hidden_keys(batch, before, new, input.attention_mask, &device);
+        let rows = Rows::all([batch, new], None);
+        let mut hidden = self.embed(input.input_ids, input.position_ids, before, &rows);
+        for block in &self.h {
+            hidden = block.forward_cached(hidden, &hidden_keys, cache);
+        }
+        cache.advance(new);
+        fused_layer_norm(hidden, affine(&self.ln_f, self.epsilon))
+    }
+
+    fn embed(
+        &self,
+        input_ids: Tensor<2, Int>,
+        position_ids: Option<Tensor<2, Int>>,
+        before: usize,
+        rows: &Rows,
+    ) -> Tensor<2> {
+        let [batch, new] = input_ids.dims();
+        let positions = position_ids.unwrap_or_else(|| {
+            let device = input_ids.device();
             Tensor::<1, Int>::arange(before as i64..(before + new) as i64, &device)
                 .unsqueeze::<2>()
                 .expand([batch, new])
         });
-        let hidden_keys = hidden_keys(batch, before, new, input.attention_mask, &device);
-        let embedded = self.wte.forward(input.input_ids) + self.wpe.forward(positions);
-        let mut hidden = self.drop.forward(embedded);
-        for block in &self.h {
-            hidden = block.forward(hidden, &hidden_keys, cache.as_deref_mut());
-        }
-        if let Some(cache) = cache {
-            cache.advance(new);
-        }
-        self.ln_f.forward(hidden)
+        let (input_ids, positions) = (rows.take(input_ids), rows.take(positions));
+        let embedded = self.wte.forward(input_ids) + self.wpe.forward(positions);
+        let [batch, new, width] = embedded.dims();
+        let embedded = embedded.reshape([batch * new, width]);
+        let probability = dropout_probability(&self.drop, &embedded);
+        dropout(embedded, probability)
     }
 }
 

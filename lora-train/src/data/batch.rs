@@ -5,15 +5,48 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use lora_models::TextConfig;
 use lora_models::bert::EncoderInput;
 
-use super::{TokenizedExample, Tokens};
+use super::{Label, TokenizedExample, Tokens};
 
 /// A batch of examples as tensors.
 #[derive(Debug, Clone)]
 pub struct ClassificationBatch {
     /// What the model reads, `[batch, sequence]`.
     pub input: EncoderInput,
-    /// The class of each example, `[batch]`.
-    pub targets: Tensor<1, Int>,
+    /// What the model should say.
+    pub targets: Targets,
+}
+
+/// What a model should say about each example of a batch.
+#[derive(Debug, Clone)]
+pub enum Targets {
+    /// Classes, `[batch]`.
+    Classes(Tensor<1, Int>),
+    /// Numbers, `[batch]`.
+    Values(Tensor<1>),
+}
+
+impl Targets {
+    /// All numbers if one of the labels is, else classes.
+    fn of(labels: &[Label], device: &Device) -> Self {
+        let count = labels.len();
+        let classes: Option<Vec<i32>> = labels
+            .iter()
+            .map(|label| label.class().map(|class| class as i32))
+            .collect();
+        match classes {
+            Some(classes) => {
+                Self::Classes(Tensor::from_data(TensorData::new(classes, [count]), device))
+            }
+            None => {
+                let value = |label: &Label| match *label {
+                    Label::Class(class) => class as f32,
+                    Label::Value(value) => value,
+                };
+                let values: Vec<f32> = labels.iter().map(value).collect();
+                Self::Values(Tensor::from_data(TensorData::new(values, [count]), device))
+            }
+        }
+    }
 }
 
 /// Makes batches that are as long as their longest example.
@@ -73,11 +106,10 @@ fn pad(
 impl Batcher<TokenizedExample, ClassificationBatch> for ClassificationBatcher {
     fn batch(&self, items: Vec<TokenizedExample>, device: &Device) -> ClassificationBatch {
         let rows: Vec<&Tokens> = items.iter().map(|item| &item.tokens).collect();
-        let classes: Vec<i32> = items.iter().map(|item| item.class as i32).collect();
-        let count = classes.len();
+        let labels: Vec<Label> = items.iter().map(|item| item.label).collect();
         ClassificationBatch {
             input: self.input(&rows, device),
-            targets: Tensor::from_data(TensorData::new(classes, [count]), device),
+            targets: Targets::of(&labels, device),
         }
     }
 }
@@ -85,6 +117,7 @@ impl Batcher<TokenizedExample, ClassificationBatch> for ClassificationBatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Label;
     use crate::testing::tiny_config;
     use lora_core::default_device;
 
@@ -93,7 +126,11 @@ mod tests {
             ids: ids.to_vec(),
             type_ids: type_ids.to_vec(),
         };
-        TokenizedExample { tokens, class }
+        TokenizedExample {
+            tokens,
+            label: Label::Class(class),
+            cut: false,
+        }
     }
 
     fn batch(items: Vec<TokenizedExample>) -> ClassificationBatch {
@@ -117,10 +154,11 @@ mod tests {
         let mask = batch.input.attention_mask.unwrap();
         assert_eq!(values(mask), [1, 1, 1, 0, 0, 1, 1, 1, 1, 1]);
         assert!(batch.input.token_type_ids.is_none());
-        assert_eq!(
-            batch.targets.into_data().iter::<i64>().collect::<Vec<_>>(),
-            [1, 0]
-        );
+        let Targets::Classes(classes) = batch.targets else {
+            panic!("classes became numbers")
+        };
+        let classes: Vec<i64> = classes.try_into_vec_as().unwrap();
+        assert_eq!(classes, [1, 0]);
     }
 
     #[test]

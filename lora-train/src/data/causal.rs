@@ -9,7 +9,7 @@ use lora_models::gpt2::{Gpt2Config, Gpt2Input};
 use lora_models::{TextConfig, Tokenizer};
 
 use super::TokenizedDataset;
-use super::tokenized::embeddable;
+use super::encode::embeddable;
 use crate::TrainError;
 
 /// A text as token ids, of which the first few are given and the others are to be predicted.
@@ -43,6 +43,11 @@ impl CausalExample {
     /// How many of them are given.
     pub fn prompt(&self) -> usize {
         self.prompt
+    }
+
+    /// How many of them are to be predicted.
+    pub fn predicted(&self) -> usize {
+        self.ids.len() - self.prompt
     }
 }
 

@@ -1,11 +1,15 @@
 //! Finding the files of a data set, in a folder or on the hub.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 
-use lora_models::hub::{Hub, RepoKind};
+use lora_models::hub::Hub;
 
-use super::{Example, read_parquet, read_tsv};
+use super::place::Place;
 use crate::TrainError;
+
+/// The endings of tables of text; each may be packed with gzip. Of several, the first is taken.
+const TABLES: [&str; 5] = ["tsv", "csv", "jsonl", "ndjson", "json"];
 
 /// The files of a data set's two splits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,37 +27,20 @@ impl DataFiles {
     ///
     /// As [`in_folder`](Self::in_folder) and [`from_hub`](Self::from_hub).
     pub fn find(folder_or_hub_id: &str) -> Result<Self, TrainError> {
-        let folder = Path::new(folder_or_hub_id);
-        let may_be_id = !folder_or_hub_id.starts_with(['.', '/', '~']);
-        if folder.exists() || !may_be_id || folder_or_hub_id.matches('/').count() > 1 {
-            Self::in_folder(folder)
-        } else {
-            Self::from_hub(&Hub::from_env()?, folder_or_hub_id)
-        }
+        Self::at(&Place::find(folder_or_hub_id)?)
     }
 
-    /// `train.tsv` and `dev.tsv` of a folder, or else the hub's `train-*.parquet` and
-    /// `validation-*.parquet`, in it, in its folder `data`, or in its only other folder that has
-    /// training data. A data set without a validation split, such as IMDb, is measured on its
-    /// `test-*.parquet`.
+    /// The files of a folder: `train` and `dev` (or `validation`, or `val`), each ending in `.tsv`,
+    /// `.csv`, `.jsonl`, `.ndjson` or `.json`, maybe with `.gz` behind it; or else the hub's
+    /// `train-*.parquet` and `validation-*.parquet`. They are looked for in the folder, in its
+    /// folder `data`, and in its only other folder that has training data. A data set without a
+    /// validation split, such as IMDb, is measured on its `test` split.
     ///
     /// # Errors
     ///
     /// [`TrainError::Io`] if the folder cannot be read, [`TrainError::NoData`].
     pub fn in_folder(folder: &Path) -> Result<Self, TrainError> {
-        let mut names = list(folder)?;
-        for below in names.clone() {
-            if folder.join(&below).is_dir() {
-                let inside = list(&folder.join(&below))?;
-                names.extend(inside.into_iter().map(|name| format!("{below}/{name}")));
-            }
-        }
-        let chosen = Split::both(&names, &folder.display().to_string())?;
-        let path = |names: Vec<String>| names.iter().map(|name| folder.join(name)).collect();
-        Ok(Self {
-            train: path(chosen.0),
-            dev: path(chosen.1),
-        })
+        Self::at(&Place::<Hub>::Folder(folder.to_path_buf()))
     }
 
     /// The same files of a data set on the hub (`owner/name` or `owner/name@revision`), from the
@@ -63,104 +50,66 @@ impl DataFiles {
     ///
     /// [`TrainError::Hub`], [`TrainError::NoData`].
     pub fn from_hub(hub: &Hub, id: &str) -> Result<Self, TrainError> {
-        let place = match hub.options().offline {
-            // The data set may well have what the cache lacks.
-            true => format!("what is cached of {id} (HF_HUB_OFFLINE is set)"),
-            false => id.to_string(),
+        Self::at(&Place::Hub(hub, id.to_string()))
+    }
+
+    fn at(place: &Place<impl Borrow<Hub>>) -> Result<Self, TrainError> {
+        let names = place.list()?;
+        let folders = folders(&names);
+        let choose = |split, stems: &[&str], shards| {
+            choose(&names, &folders, stems, &TABLES).ok_or_else(|| TrainError::NoData {
+                place: place.to_string(),
+                split,
+                expected: format!(
+                    "{split}.tsv (or {}, each maybe with .gz), or {shards}, in it, in its folder \
+                     `data` or in the only other folder that has training data",
+                    TABLES.map(|ending| format!(".{ending}"))[1..].join(", ")
+                ),
+            })
         };
-        let chosen = Split::both(&hub.list_files(id, RepoKind::Dataset)?, &place)?;
-        let fetch = |names: Vec<String>| -> Result<Vec<PathBuf>, TrainError> {
-            names
-                .iter()
-                .map(|name| Ok(hub.dataset_file(id, name)?))
-                .collect()
-        };
+        let train = choose("train", &["train"], "train-*.parquet")?;
+        let dev = choose(
+            "dev",
+            &["dev", "validation", "val", "test"],
+            "validation-*.parquet or test-*.parquet",
+        )?;
         Ok(Self {
-            train: fetch(chosen.0)?,
-            dev: fetch(chosen.1)?,
+            train: place.fetch(&train)?,
+            dev: place.fetch(&dev)?,
         })
     }
 }
 
-/// Reads all examples of a split's files, by their extension.
-///
-/// # Errors
-///
-/// As [`read_tsv`] and [`read_parquet`].
-pub fn read_examples(files: &[PathBuf], num_labels: usize) -> Result<Vec<Example>, TrainError> {
-    let mut examples = Vec::new();
-    for path in files {
-        let parquet = path
-            .extension()
-            .is_some_and(|extension| extension == "parquet");
-        examples.extend(match parquet {
-            true => read_parquet(path, num_labels)?,
-            false => read_tsv(path, num_labels)?,
-        });
-    }
-    Ok(examples)
-}
-
-fn list(folder: &Path) -> Result<Vec<String>, TrainError> {
-    let error = |e| TrainError::io("read", folder, e);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(error)? {
-        // The names that are looked for are all plain text.
-        names.extend(entry.map_err(error)?.file_name().into_string());
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// A split under its names.
-struct Split {
-    tsv: &'static str,
-    /// What the hub calls it, and what is taken where there is none.
-    parquet: &'static [&'static str],
-    expected: &'static str,
-}
-
-impl Split {
-    /// The names of the training and development files among `names`.
-    fn both(names: &[String], place: &str) -> Result<(Vec<String>, Vec<String>), TrainError> {
-        let train = Self {
-            tsv: "train",
-            parquet: &["train"],
-            expected: "train",
-        };
-        let dev = Self {
-            tsv: "dev",
-            parquet: &["validation", "test"],
-            expected: "validation-*.parquet or test",
-        };
-        Ok((train.choose(names, place)?, dev.choose(names, place)?))
-    }
-
-    fn choose(&self, names: &[String], place: &str) -> Result<Vec<String>, TrainError> {
-        let folders = folders(names);
-        let table = format!("{}.tsv", self.tsv);
-        for split in self.parquet {
-            for folder in &folders {
-                let here = |name: &&String| {
-                    let name = name.strip_prefix(folder.as_str()).unwrap_or_default();
-                    name == table || is_shard(name, split)
-                };
-                let found: Vec<String> = names.iter().filter(here).cloned().collect();
-                // A folder with both has the same examples twice.
-                if let Some(table) = found.iter().find(|name| name.ends_with(".tsv")) {
-                    return Ok(vec![table.clone()]);
-                }
-                if !found.is_empty() {
-                    return Ok(found);
-                }
+/// The file or files of a split that goes by the first of `stems` that any of `folders` has, among
+/// `names`: a table with one of the `endings`, or else parquet files.
+pub(crate) fn choose(
+    names: &[String],
+    folders: &[String],
+    stems: &[&str],
+    endings: &[&str],
+) -> Option<Vec<String>> {
+    for stem in stems {
+        for folder in folders {
+            let table = endings.iter().find_map(|ending| {
+                let name = format!("{folder}{stem}.{ending}");
+                let packed = format!("{name}.gz");
+                [name, packed].into_iter().find(|name| names.contains(name))
+            });
+            // A folder with both has the same examples twice.
+            if let Some(table) = table {
+                return Some(vec![table]);
+            }
+            let here = |name: &&String| {
+                let name = name.strip_prefix(folder.as_str());
+                name.is_some_and(|name| is_shard(name, stem))
+            };
+            let shards: Vec<String> = names.iter().filter(here).cloned().collect();
+            if !shards.is_empty() {
+                return Some(shards);
             }
         }
-        Err(TrainError::NoData {
-            place: place.to_string(),
-            split: self.tsv,
-            parquet: self.expected,
-        })
     }
+    None
 }
 
 /// Where data is looked for, as prefixes of names: several other folders with training data would
@@ -183,12 +132,13 @@ fn folders(names: &[String]) -> Vec<String> {
 /// Whether this is one of the hub's parquet files of a split.
 fn is_shard(name: &str, split: &str) -> bool {
     let rest = name.strip_prefix(split).unwrap_or_default();
-    rest.starts_with('-') && rest.ends_with(".parquet")
+    rest == ".parquet" || rest.starts_with('-') && rest.ends_with(".parquet")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::read_examples;
 
     fn folder(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -211,14 +161,12 @@ mod tests {
         (relative(files.train), relative(files.dev))
     }
 
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| name.to_string()).collect()
+    }
+
     #[test]
     fn tsv_and_parquet_in_both_places() {
-        let names = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| name.to_string())
-                .collect::<Vec<_>>()
-        };
         assert_eq!(
             found(&["train.tsv", "dev.tsv", "data/train-00000-of-00001.parquet"]),
             (names(&["train.tsv"]), names(&["dev.tsv"]))
@@ -246,12 +194,37 @@ mod tests {
     }
 
     #[test]
+    fn tables_of_every_format() {
+        for (train, dev) in [
+            ("train.csv", "dev.csv"),
+            ("train.tsv.gz", "test.tsv.gz"),
+            ("data/train.jsonl", "data/validation.jsonl"),
+            ("train.json", "val.json.gz"),
+            ("train.parquet", "validation.parquet"),
+        ] {
+            assert_eq!(found(&[train, dev]), (names(&[train]), names(&[dev])));
+        }
+        let all = [
+            "train.csv",
+            "train.tsv.gz",
+            "dev.json",
+            "val.tsv",
+            "test.tsv",
+        ];
+        assert_eq!(
+            found(&all),
+            (names(&["train.tsv.gz"]), names(&["dev.json"])),
+            "tables of tabs come first, and dev before all other names"
+        );
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         let folder = folder(&["train.tsv"]);
         let place = folder.path().to_str().unwrap().to_string();
         let message = DataFiles::find(&place).unwrap_err().to_string();
-        let expected =
-            "has no dev data: expected dev.tsv, or validation-*.parquet or test-*.parquet";
+        let expected = "has no dev data: expected dev.tsv (or .csv, .jsonl, .ndjson, .json, each \
+                        maybe with .gz), or validation-*.parquet or test-*.parquet, in it";
         assert!(
             message.contains(&place) && message.contains(expected),
             "{message}"

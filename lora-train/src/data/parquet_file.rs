@@ -3,28 +3,53 @@
 use std::fs::File;
 use std::path::Path;
 
+use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
-use super::{Columns, Example, Label, class_label};
+use super::columns::Places;
+use super::raw::{RawLabel, RawRow, RawTable, Unit};
+use super::read::{Format, ReadOptions, read_file};
+use super::{Columns, Example};
 use crate::TrainError;
 
 /// Reads a parquet file with the columns `sentence` (or `sentence1`, or `text`), `sentence2` for
-/// pairs, and `label`; others are skipped.
+/// pairs, and `label`; others are skipped. [`ReadOptions`] can say otherwise.
 ///
-/// A label is a class index below `num_labels`, or any number if `num_labels` is 1.
+/// A label is a class index below the number of labels, or any number if that is 1; or a name, see
+/// [`LabelNames`](super::LabelNames).
 ///
 /// # Errors
 ///
 /// [`TrainError::Io`]; [`TrainError::Parquet`] if the file is damaged or has other columns;
 /// [`TrainError::Row`] for a field of another type or a label out of range (the hub's test splits
-/// have -1 everywhere); [`TrainError::Empty`].
-pub fn read_parquet(path: &Path, num_labels: usize) -> Result<Vec<Example>, TrainError> {
+/// have -1 everywhere) or unknown; [`TrainError::Empty`].
+pub fn read_parquet(
+    path: &Path,
+    options: impl Into<ReadOptions>,
+) -> Result<Vec<Example>, TrainError> {
+    read_file(path, Format::Parquet, &options.into())
+}
+
+pub(super) fn parquet_rows(path: &Path, columns: &Columns) -> Result<RawTable, TrainError> {
+    // The reader panics on some damaged files.
+    std::panic::catch_unwind(|| rows_of(path, columns)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied());
+        let reason = text.unwrap_or("its reader gave up");
+        Err(TrainError::Parquet {
+            path: path.to_path_buf(),
+            message: format!("damaged parquet file: {reason}"),
+        })
+    })
+}
+
+fn rows_of(path: &Path, columns: &Columns) -> Result<RawTable, TrainError> {
     let bad = |message: String| TrainError::Parquet {
         path: path.to_path_buf(),
         message,
     };
-    let damaged = |e: parquet::errors::ParquetError| bad(format!("damaged parquet file: {e}"));
+    let damaged = |e: ParquetError| bad(format!("damaged parquet file: {e}"));
     let file = File::open(path).map_err(|e| TrainError::io("read", path, e))?;
     let reader = SerializedFileReader::new(file).map_err(damaged)?;
     let schema = reader.metadata().file_metadata().schema();
@@ -33,79 +58,71 @@ pub fn read_parquet(path: &Path, num_labels: usize) -> Result<Vec<Example>, Trai
         .iter()
         .map(|field| field.name())
         .collect();
-    let Some(columns) = Columns::named(&names) else {
-        return Err(bad(format!(
-            "its columns are {}, expected `sentence` and `label`",
-            names.join(", ")
-        )));
-    };
-    let mut examples = Vec::new();
-    for (index, row) in reader.get_row_iter(None).map_err(damaged)?.enumerate() {
-        let error = |message| TrainError::Row {
-            path: path.to_path_buf(),
-            row: index + 1,
-            message,
-        };
+    let places = columns.of_names(&names).map_err(bad)?;
+    let (label, label_name) = (
+        format!("column `{}`", names[places.label]),
+        names[places.label],
+    );
+    let metadata = reader.metadata().file_metadata().key_value_metadata();
+    let class_names = metadata.and_then(|entries| {
+        let entry = entries.iter().find(|entry| entry.key == "huggingface")?;
+        class_names(entry.value.as_deref()?, label_name)
+    });
+    let mut rows = Vec::new();
+    for (at, row) in (1..).zip(reader.get_row_iter(None).map_err(damaged)?) {
         let fields = row.map_err(damaged)?.into_columns();
-        examples.push(example(&fields, columns, num_labels).map_err(error)?);
+        let row = row_of(at, &fields, places);
+        rows.push(row.map_err(|message| Unit::Row.error(path, at, message))?);
     }
-    if examples.is_empty() {
-        return Err(TrainError::Empty {
-            place: path.display().to_string(),
-        });
-    }
-    Ok(examples)
+    Ok(RawTable {
+        unit: Unit::Row,
+        label,
+        rows,
+        headless: false,
+        skipped: 0,
+        class_names,
+    })
 }
 
-fn example(
-    fields: &[(String, Field)],
-    columns: Columns,
-    num_labels: usize,
-) -> Result<Example, String> {
+/// The names of the classes of a column, which Hugging Face's `datasets` writes into the metadata.
+fn class_names(metadata: &str, column: &str) -> Option<Vec<String>> {
+    let metadata: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    let names = &metadata["info"]["features"][column]["names"];
+    let name = |name: &serde_json::Value| Some(name.as_str()?.to_string());
+    names.as_array()?.iter().map(name).collect()
+}
+
+fn row_of(at: usize, fields: &[(String, Field)], places: Places) -> Result<RawRow, String> {
     let text = |column: usize| match &fields[column] {
         (_, Field::Str(text)) => Ok(text.clone()),
         (name, other) => Err(format!("column `{name}`: {other} is not a text")),
     };
-    let (name, field) = &fields[columns.label];
-    let label = match num_labels {
-        1 => Label::Value(number(field).ok_or_else(|| wrong_label(name, field, "a number"))?),
-        _ => {
-            let index = integer(field).ok_or_else(|| wrong_label(name, field, "a whole number"))?;
-            class_label(index, num_labels).map_err(|e| format!("column `{name}`: {e}"))?
-        }
-    };
-    Ok(Example {
-        text: text(columns.text)?,
-        pair: columns.pair.map(text).transpose()?,
-        label,
+    let (name, field) = &fields[places.label];
+    Ok(RawRow {
+        at,
+        text: text(places.text)?,
+        pair: places.pair.map(text).transpose()?,
+        label: label(field).ok_or_else(|| format!("column `{name}`: {field} is not a label"))?,
     })
 }
 
-fn wrong_label(column: &str, field: &Field, expected: &str) -> String {
-    format!("column `{column}`: label {field} is not {expected}")
-}
-
-fn integer(field: &Field) -> Option<i64> {
-    match *field {
-        Field::Byte(value) => Some(value.into()),
-        Field::Short(value) => Some(value.into()),
-        Field::Int(value) => Some(value.into()),
-        Field::Long(value) => Some(value),
-        Field::UByte(value) => Some(value.into()),
-        Field::UShort(value) => Some(value.into()),
-        Field::UInt(value) => Some(value.into()),
-        Field::ULong(value) => value.try_into().ok(),
-        _ => None,
-    }
-}
-
-fn number(field: &Field) -> Option<f32> {
-    let value = match *field {
-        Field::Float(value) => value,
-        Field::Double(value) => value as f32,
-        _ => integer(field)? as f32,
+fn label(field: &Field) -> Option<RawLabel> {
+    let integer = match field {
+        Field::Str(text) => return Some(RawLabel::Text(text.clone())),
+        Field::Float(value) => return Some(RawLabel::Number((*value).into())),
+        Field::Double(value) => return Some(RawLabel::Number(*value)),
+        Field::Bool(value) => i64::from(*value),
+        Field::Byte(value) => i64::from(*value),
+        Field::Short(value) => i64::from(*value),
+        Field::Int(value) => i64::from(*value),
+        Field::Long(value) => *value,
+        Field::UByte(value) => i64::from(*value),
+        Field::UShort(value) => i64::from(*value),
+        Field::UInt(value) => i64::from(*value),
+        Field::ULong(value) => i64::try_from(*value).ok()?,
+        _ => return None,
     };
-    value.is_finite().then_some(value)
+    Some(RawLabel::Integer(integer))
 }
 
 #[cfg(test)]
@@ -113,7 +130,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::data::{Label, LabelNames};
     use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+    use parquet::file::metadata::KeyValue;
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
@@ -126,6 +145,10 @@ mod tests {
     }
 
     fn write(path: &Path, columns: &[(&str, Values)]) {
+        write_with(path, columns, None);
+    }
+
+    fn write_with(path: &Path, columns: &[(&str, Values)], huggingface: Option<&str>) {
         let field = |(name, values): &(&str, Values)| match values {
             Values::Text(_) => format!("REQUIRED BYTE_ARRAY {name} (UTF8);"),
             Values::Integers(_) => format!("REQUIRED INT64 {name};"),
@@ -133,7 +156,11 @@ mod tests {
         };
         let fields: String = columns.iter().map(field).collect();
         let schema = parse_message_type(&format!("message schema {{ {fields} }}")).unwrap();
-        let properties = Arc::new(WriterProperties::builder().build());
+        let entry = |value: &str| vec![KeyValue::new("huggingface".to_string(), value.to_string())];
+        let properties = WriterProperties::builder()
+            .set_key_value_metadata(huggingface.map(entry))
+            .build();
+        let properties = Arc::new(properties);
         let file = File::create(path).unwrap();
         let mut writer = SerializedFileWriter::new(file, Arc::new(schema), properties).unwrap();
         let mut group = writer.next_row_group().unwrap();
@@ -166,11 +193,14 @@ mod tests {
         writer.close().unwrap();
     }
 
-    fn read(columns: &[(&str, Values)], num_labels: usize) -> Result<Vec<Example>, TrainError> {
+    fn read(
+        columns: &[(&str, Values)],
+        options: impl Into<ReadOptions>,
+    ) -> Result<Vec<Example>, TrainError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.parquet");
         write(&path, columns);
-        read_parquet(&path, num_labels)
+        read_parquet(&path, options)
     }
 
     #[test]
@@ -201,6 +231,54 @@ mod tests {
     }
 
     #[test]
+    fn labels_may_be_names_and_columns_other_ones() {
+        let columns = [
+            ("review", Values::Text(&["warm", "cold"])),
+            ("said", Values::Text(&["good", "1"])),
+        ];
+        let names = LabelNames::new(["good", "bad"]).unwrap();
+        let options = ReadOptions::new(names).with_columns(Columns::named("review", "said"));
+        let examples = read(&columns, options.clone()).unwrap();
+        assert_eq!(examples[0].label, Label::Class(0));
+        assert_eq!(examples[1].label, Label::Class(1));
+        let odd = [
+            ("review", Values::Text(&["warm"])),
+            ("said", Values::Text(&["odd"])),
+        ];
+        let message = read(&odd, options.clone()).unwrap_err().to_string();
+        let expected =
+            "row 1: column `said`: label \"odd\" is unknown, expected good, bad, or 0 to 1";
+        assert!(message.ends_with(expected), "{message}");
+        let placed = options.with_columns(Columns::placed(0, 1));
+        let message = read(&odd, placed).unwrap_err().to_string();
+        assert!(message.contains("expected a table"), "{message}");
+    }
+
+    #[test]
+    fn the_hubs_class_names_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.parquet");
+        let columns = [
+            ("text", Values::Text(&["warm"])),
+            ("label", Values::Integers(&[1])),
+        ];
+        let find = |metadata| {
+            write_with(&path, &columns, Some(metadata));
+            LabelNames::find(&[&path], &Columns::default()).unwrap()
+        };
+        let feature = r#"{"names": ["neg", "neutral", "pos"], "_type": "ClassLabel"}"#;
+        let metadata = format!(r#"{{"info": {{"features": {{"label": {feature}}}}}}}"#);
+        assert_eq!(find(&metadata).names(), ["neg", "neutral", "pos"]);
+        for other in [
+            "{}",
+            "no JSON",
+            r#"{"info": {"features": {"label": {"names": [1]}}}}"#,
+        ] {
+            assert_eq!(find(other).names(), ["0", "1"]);
+        }
+    }
+
+    #[test]
     fn errors_name_file_row_and_column() {
         let message = |columns: &[(&str, Values)]| read(columns, 2).unwrap_err().to_string();
         let other = message(&[
@@ -209,8 +287,8 @@ mod tests {
         ]);
         assert!(
             other.ends_with(
-                "train.parquet: its columns are review, label, expected `sentence` and `label`"
-            ),
+                "`sentence` and `label` or `sentence1` and `label` or `text` and `label`"
+            ) && other.contains("train.parquet: its columns are review, label, expected"),
             "{other}"
         );
         let test = message(&[
@@ -224,7 +302,9 @@ mod tests {
             ("label", Values::Numbers(&[0.5])),
         ]);
         assert!(
-            kind.ends_with("row 1: column `label`: label 0.5 is not a whole number"),
+            kind.ends_with(
+                "row 1: column `label`: label 0.5 is not a whole number (are these label names?)"
+            ),
             "{kind}"
         );
         let kind = message(&[
@@ -256,5 +336,27 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(missing.starts_with("cannot read "), "{missing}");
+    }
+
+    #[test]
+    fn a_file_with_any_byte_changed_is_read_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.parquet");
+        let columns = [
+            ("text", Values::Text(&["a fine film", "dull"])),
+            ("label", Values::Integers(&[1, 0])),
+        ];
+        write(&path, &columns);
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            for change in [0x01, 0x80, 0xFF] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= change;
+                std::fs::write(&path, &bytes).unwrap();
+                read_parquet(&path, 2).ok();
+            }
+            std::fs::write(&path, &whole[..at]).unwrap();
+            read_parquet(&path, 2).unwrap_err();
+        }
     }
 }

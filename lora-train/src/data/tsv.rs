@@ -2,147 +2,45 @@
 
 use std::path::Path;
 
-use super::{Columns, Example, Label, class_label};
+use super::Example;
+use super::content::{content, lines, utf8};
+use super::raw::{RawTable, Rows};
+use super::read::{Format, ReadOptions, read_file};
 use crate::TrainError;
 
 /// Reads a file with one example a line, its fields separated by tabs.
 ///
 /// With a header, the columns are found by name: `sentence` (or `sentence1`, or `text`),
 /// `sentence2` for pairs, and `label`; others are skipped. Without one, a line is text and label,
-/// or text, second text and label. As in GLUE, nothing is quoted. Empty lines are skipped.
+/// or text, second text and label. [`ReadOptions`] can say otherwise. As in GLUE, nothing is
+/// quoted. Empty lines are skipped.
 ///
-/// A label is a class index below `num_labels`, or any number if `num_labels` is 1.
+/// A label is a class index below the number of labels, or any number if that is 1; or a name, see
+/// [`LabelNames`](super::LabelNames).
 ///
 /// # Errors
 ///
 /// [`TrainError::Io`]; [`TrainError::Line`] for invalid UTF-8, a wrong number of columns or a
-/// label that is no number or out of range; [`TrainError::Empty`].
-pub fn read_tsv(path: &Path, num_labels: usize) -> Result<Vec<Example>, TrainError> {
-    let bytes = std::fs::read(path).map_err(|e| TrainError::io("read", path, e))?;
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
-    let mut layout: Option<Layout> = None;
-    let mut examples = Vec::new();
-    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let error = |message| TrainError::Line {
-            path: path.to_path_buf(),
-            line: index + 1,
-            message,
-        };
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            continue;
-        }
-        let line = std::str::from_utf8(line).map_err(|e| error(invalid_utf8(line, &e)))?;
+/// label that is no number, out of range or unknown; [`TrainError::Empty`].
+pub fn read_tsv(path: &Path, options: impl Into<ReadOptions>) -> Result<Vec<Example>, TrainError> {
+    read_file(path, Format::Tsv, &options.into())
+}
+
+pub(super) fn tsv_rows(path: &Path, mut rows: Rows) -> Result<RawTable, TrainError> {
+    for (number, line) in lines(&content(path)?) {
+        let line = utf8(line, "line").map_err(|message| rows.error(number, message))?;
         let cells: Vec<&str> = line.split('\t').collect();
-        let layout = match layout {
-            Some(layout) => layout,
-            None => {
-                let found = Layout::of(&cells).map_err(error)?;
-                layout = Some(found);
-                if found.header {
-                    continue;
-                }
-                found
-            }
-        };
-        examples.push(layout.example(&cells, num_labels).map_err(error)?);
+        rows.push(number, &cells)?;
     }
-    if examples.is_empty() {
-        return Err(TrainError::Empty {
-            place: path.display().to_string(),
-        });
-    }
-    Ok(examples)
-}
-
-fn invalid_utf8(line: &[u8], error: &std::str::Utf8Error) -> String {
-    let at = error.valid_up_to();
-    format!(
-        "invalid UTF-8: byte 0x{:02X} at byte {} of the line",
-        line[at],
-        at + 1
-    )
-}
-
-/// The shape that the first line gives the file.
-#[derive(Clone, Copy)]
-struct Layout {
-    header: bool,
-    count: usize,
-    columns: Columns,
-}
-
-impl Layout {
-    fn of(cells: &[&str]) -> Result<Self, String> {
-        let count = cells.len();
-        let layout = |header, columns| {
-            Ok(Self {
-                header,
-                count,
-                columns,
-            })
-        };
-        match (Columns::named(cells), cells) {
-            (Some(columns), _) => layout(true, columns),
-            (None, [_, _]) => layout(
-                false,
-                Columns {
-                    text: 0,
-                    pair: None,
-                    label: 1,
-                },
-            ),
-            (None, [_, _, _]) => layout(
-                false,
-                Columns {
-                    text: 0,
-                    pair: Some(1),
-                    label: 2,
-                },
-            ),
-            _ => Err(format!(
-                "{count} column(s), expected text and label, or text, second text and label, \
-                 or a header with `sentence` and `label`"
-            )),
-        }
-    }
-
-    fn example(&self, cells: &[&str], num_labels: usize) -> Result<Example, String> {
-        if cells.len() != self.count {
-            return Err(format!(
-                "{} column(s), expected {}",
-                cells.len(),
-                self.count
-            ));
-        }
-        let Columns { text, pair, label } = self.columns;
-        let (cell, column) = (cells[label], label + 1);
-        let label = if num_labels == 1 {
-            cell.trim()
-                .parse()
-                .ok()
-                .filter(|v: &f32| v.is_finite())
-                .map(Label::Value)
-                .ok_or_else(|| format!("column {column}: label {cell:?} is not a number"))?
-        } else {
-            let index = cell
-                .trim()
-                .parse()
-                .map_err(|_| format!("column {column}: label {cell:?} is not a whole number"))?;
-            class_label(index, num_labels).map_err(|e| format!("column {column}: {e}"))?
-        };
-        let pair = pair.map(|pair| cells[pair].to_string());
-        Ok(Example {
-            text: cells[text].to_string(),
-            pair,
-            label,
-        })
-    }
+    Ok(rows.finish())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Label;
+    use crate::testing::example as single;
+    use proptest::prelude::*;
 
     fn read(bytes: &[u8], num_labels: usize) -> Result<Vec<Example>, TrainError> {
         let folder = tempfile::tempdir().unwrap();
@@ -153,14 +51,6 @@ mod tests {
 
     fn message(bytes: &[u8], num_labels: usize) -> String {
         read(bytes, num_labels).unwrap_err().to_string()
-    }
-
-    fn single(text: &str, class: usize) -> Example {
-        Example {
-            text: text.into(),
-            pair: None,
-            label: Label::Class(class),
-        }
     }
 
     #[test]
@@ -216,7 +106,7 @@ mod tests {
             ),
             (
                 b"only one\n",
-                "dev.tsv, line 1: 1 column(s), expected text and label",
+                "dev.tsv, line 1: 1 column(s) (only one), expected a column each for",
             ),
             (
                 b"good\tpositive\n",
@@ -233,6 +123,42 @@ mod tests {
         ] {
             let message = message(bytes, 2);
             assert!(message.contains(expected), "{message:?} lacks {expected:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            rows in prop::collection::vec(("[^\t\r\n]{0,12}", "[^\t\r\n]{0,12}", 0..3usize), 1..9),
+        ) {
+            let line = |(a, b, class): &(String, String, usize)| format!("{a}\t{b}\t{class}\n");
+            let lines: String = rows.iter().map(line).collect();
+            let header = format!("sentence1\tsentence2\tlabel\n{lines}");
+            let examples = read(header.as_bytes(), 3).unwrap();
+            prop_assert_eq!(examples.len(), rows.len());
+            for (example, (text, pair, class)) in examples.iter().zip(&rows) {
+                prop_assert_eq!(&example.text, text);
+                prop_assert_eq!(example.pair.as_ref(), Some(pair));
+                prop_assert_eq!(example.label, Label::Class(*class));
+            }
+        }
+
+        #[test]
+        fn anything_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for num_labels in [0, 1, 2] {
+                if let Ok(examples) = read(&bytes, num_labels) {
+                    prop_assert!(!examples.is_empty());
+                }
+            }
+        }
+
+        #[test]
+        fn any_table_is_read_or_refused(table in "([a01\"\t\n\r,.é-]|sentence|label){0,60}") {
+            for num_labels in [0, 1, 2] {
+                if let Ok(examples) = read(table.as_bytes(), num_labels) {
+                    prop_assert!(!examples.is_empty());
+                }
+            }
         }
     }
 }

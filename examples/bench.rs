@@ -1,0 +1,268 @@
+//! The time of one training step (forward, backward, AdamW) with random weights and no padding: the
+//! same models, batches and numbers as `peft_step.py` measures with transformers and PEFT.
+//!
+//! ```text
+//! cargo run --release --example bench -- --arch roberta-base --batch 16 --seq 64
+//! ```
+//!
+//! Prints one JSON line. `step_s` and `forward_s` are medians over the steps after two warm-ups;
+//! `peak_rss_mb` is the process's.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use burn::module::{Lora, Module, ParamGroup};
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use clap::{Parser, ValueEnum};
+use lora_core::{LoraConfig, ParameterReport, TargetModules};
+use lora_models::bert::{BertConfig, EncoderInput};
+use lora_models::gpt2::{CausalLm, Gpt2Config, Gpt2Input};
+use lora_models::{SequenceClassifier, bert};
+use lora_train::{Method, loss, peak_rss_mb};
+use serde_json::json;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Arch {
+    /// RoBERTa-base with two classes.
+    RobertaBase,
+    /// BERT with 6 layers of width 384 and two classes.
+    Minilm,
+    /// GPT-2 (124M) as a language model.
+    Gpt2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// This crate's adapters.
+    Lora,
+    /// Burn's own `apply_lora` on the same weights.
+    #[value(name = "apply_lora")]
+    ApplyLora,
+    /// All weights.
+    Full,
+}
+
+/// Times training steps.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The model
+    #[arg(long, default_value = "roberta-base")]
+    arch: Arch,
+    /// Sequences in a batch
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Tokens in a sequence
+    #[arg(long, default_value_t = 64)]
+    seq: usize,
+    /// The adapters' rank
+    #[arg(long, default_value_t = 8)]
+    rank: usize,
+    /// The adapters' alpha
+    #[arg(long, default_value_t = 16.0)]
+    alpha: f64,
+    /// Adapted modules, or `all-linear` [default: query,value or c_attn]
+    #[arg(long)]
+    targets: Option<String>,
+    /// What is trained
+    #[arg(long, default_value = "lora")]
+    mode: Mode,
+    /// Steps that are timed
+    #[arg(long, default_value_t = 8)]
+    steps: usize,
+    /// Threads [default: one for each core]
+    #[arg(long)]
+    threads: Option<usize>,
+    #[command(flatten)]
+    device: burn_lora_examples::DeviceArgument,
+}
+
+fn main() -> ExitCode {
+    burn_lora_examples::run(|| bench(&Arguments::parse()))
+}
+
+fn bench(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()?;
+    }
+    let device = match &arguments.device.device {
+        Some(name) => lora_core::device(name)?,
+        None => lora_core::best_device()?.1,
+    };
+    let device = device.autodiff();
+    device.seed(0);
+    match arguments.arch {
+        Arch::RobertaBase => classify(arguments, BertConfig::roberta_base(), 50_000, &device),
+        Arch::Minilm => {
+            let config = BertConfig {
+                hidden_size: 384,
+                num_hidden_layers: 6,
+                intermediate_size: 1536,
+                ..BertConfig::bert_base()
+            };
+            classify(arguments, config, 30_000, &device)
+        }
+        Arch::Gpt2 => language_model(arguments, &device),
+    }
+}
+
+fn classify(
+    arguments: &Arguments,
+    config: BertConfig,
+    ids: usize,
+    device: &Device,
+) -> Result<(), Box<dyn Error>> {
+    let model = bert::SequenceClassification::new(&config, device);
+    let targets = arguments.targets.as_deref().unwrap_or("query,value");
+    let lora = |config: LoraConfig| Method::lora(config, model.config());
+    let model = match method(arguments, targets, lora) {
+        Some(method) => method.prepare(model.clone())?,
+        None => apply_lora(model.clone(), targets, arguments),
+    };
+    let (input, mask) = tokens(arguments, ids, device);
+    let classes = (0..arguments.batch as i32).map(|i| i % 2);
+    let classes = Tensor::<1, Int>::from_data(&classes.collect::<Vec<_>>()[..], device);
+    time(arguments, targets, model, |model| {
+        let input = EncoderInput {
+            attention_mask: Some(mask.clone()),
+            ..EncoderInput::new(input.clone())
+        };
+        loss::cross_entropy(model.logits(input), classes.clone(), None)
+    })
+}
+
+fn language_model(arguments: &Arguments, device: &Device) -> Result<(), Box<dyn Error>> {
+    let model = CausalLm::new(&Gpt2Config::small(), device);
+    let targets = arguments.targets.as_deref().unwrap_or("c_attn");
+    let lora = |config: LoraConfig| Method::causal_lora(config, model.config());
+    let model = match method(arguments, targets, lora) {
+        Some(method) => method.prepare(model.clone())?,
+        None => apply_lora(model.clone(), targets, arguments),
+    };
+    let (ids, mask) = tokens(arguments, 50_000, device);
+    let (batch, seq) = (arguments.batch, arguments.seq);
+    let next = ids.clone().slice([0..batch, 1..seq]);
+    let next = next.reshape([batch * (seq - 1)]);
+    time(arguments, targets, model, |model| {
+        let input = Gpt2Input {
+            attention_mask: Some(mask.clone()),
+            ..Gpt2Input::new(ids.clone())
+        };
+        let logits = model.forward(input, None);
+        let [_, _, vocabulary] = logits.dims();
+        let logits = logits.slice([0..batch, 0..seq - 1]);
+        let logits = logits.reshape([batch * (seq - 1), vocabulary]);
+        loss::cross_entropy(logits, next.clone(), None)
+    })
+}
+
+/// What is trained, by this crate's methods; `None` for Burn's `apply_lora`.
+fn method(
+    arguments: &Arguments,
+    targets: &str,
+    lora: impl Fn(LoraConfig) -> Method,
+) -> Option<Method> {
+    let config = || {
+        let config = LoraConfig::new()
+            .with_r(arguments.rank)
+            .with_lora_alpha(arguments.alpha);
+        config.with_target_modules(target_modules(targets))
+    };
+    match arguments.mode {
+        Mode::Lora => Some(lora(config())),
+        Mode::ApplyLora => None,
+        Mode::Full => Some(Method::Full),
+    }
+}
+
+fn target_modules(targets: &str) -> TargetModules {
+    match targets {
+        "all-linear" => targets.into(),
+        names => names
+            .split(',')
+            .map(String::from)
+            .collect::<Vec<_>>()
+            .into(),
+    }
+}
+
+/// Burn's own adapters on the weights of `targets`, and a head that is trained.
+fn apply_lora<M: Module>(model: M, targets: &str, arguments: &Arguments) -> M {
+    let weights = targets.split(',').map(|name| format!("{name}.weight"));
+    let weights = ParamGroup::from_any_predicates(weights.collect());
+    let head = ParamGroup::from_predicate("classifier");
+    model
+        .apply_lora(Lora::new(arguments.rank, arguments.alpha).set_param_group(weights))
+        .unfreeze_group(head)
+}
+
+/// A batch of random tokens, and the mask that has all of them.
+fn tokens(arguments: &Arguments, ids: usize, device: &Device) -> (Tensor<2, Int>, Tensor<2, Int>) {
+    let shape = [arguments.batch, arguments.seq];
+    let range = Distribution::Uniform(5.0, ids as f64);
+    let tokens = Tensor::<2, Int>::random(shape, range, device);
+    (tokens, Tensor::ones(shape, device))
+}
+
+fn time<M: Module>(
+    arguments: &Arguments,
+    targets: &str,
+    mut model: M,
+    loss: impl Fn(&M) -> Tensor<1>,
+) -> Result<(), Box<dyn Error>> {
+    let trainable = ParameterReport::of(&model).trainable();
+    let mut optimizer = AdamWConfig::new().with_weight_decay(0.01).init();
+    let (mut steps, mut forwards) = (Vec::new(), Vec::new());
+    for step in 0..arguments.steps + 2 {
+        let start = Instant::now();
+        let loss = loss(&model);
+        let value = loss.clone().into_scalar::<f32>();
+        let forward = start.elapsed().as_secs_f64();
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        model = optimizer.step(5e-4, model, gradients);
+        if !value.is_finite() {
+            return Err(format!("the loss of step {step} is {value}").into());
+        }
+        if step >= 2 {
+            steps.push(start.elapsed().as_secs_f64());
+            forwards.push(forward);
+        }
+    }
+    let tokens = (arguments.batch * arguments.seq) as f64;
+    let best = steps.iter().copied().fold(f64::INFINITY, f64::min);
+    let step = median(&mut steps);
+    let line = json!({
+        "arch": name(arguments.arch),
+        "mode": name(arguments.mode),
+        "batch": arguments.batch,
+        "seq": arguments.seq,
+        "rank": arguments.rank,
+        "targets": targets,
+        "trainable": trainable,
+        "step_s": rounded(step, 4),
+        "forward_s": rounded(median(&mut forwards), 4),
+        "best_step_s": rounded(best, 4),
+        "tokens_per_s": rounded(tokens / step, 1),
+        "peak_rss_mb": peak_rss_mb().map(|peak| peak.round()),
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn name(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_string())
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn rounded(value: f64, digits: i32) -> f64 {
+    let unit = 10f64.powi(digits);
+    (value * unit).round() / unit
+}

@@ -1,0 +1,176 @@
+//! A fine-tuning run from a prepared model to the files it leaves: what all these programs share.
+
+use std::error::Error;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use burn::train::Interrupter;
+use clap::Args;
+use lora_core::{LoraError, ParameterReport};
+use lora_models::{PretrainedModel, Tokenizer};
+use lora_train::data::TokenizedDataset;
+use lora_train::{
+    LoraFa, METRICS_NAME, Method, Progress, RunMetrics, RunNames, Stopped, Task, Trained, Trainer,
+    TrainingConfig, plot,
+};
+
+use crate::run_folder::{HEAD, OutFolder, PLOT, prepare_out, save, saved_as};
+use crate::{DeviceArgument, interrupt};
+
+/// Where a run goes.
+#[derive(Debug, Clone, Args)]
+pub struct OutArguments {
+    /// Folder for the adapter (or model), checkpoints, metrics and plot [default: in out]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write into the folder though there is something in it
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Go on from the last checkpoint in the folder, if there is one
+    #[arg(long, conflicts_with = "overwrite")]
+    pub resume: bool,
+    /// Where it computes.
+    #[command(flatten)]
+    pub device: DeviceArgument,
+}
+
+impl OutArguments {
+    /// The folder, ready to be written into. Besides what every run writes there may be `more` in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`prepare_out`].
+    pub fn prepare(&self, default: &str, more: &[&str]) -> Result<OutFolder, LoraError> {
+        let folder = self.out.as_deref();
+        if !self.resume {
+            return prepare_out(folder, default, self.overwrite, more);
+        }
+        Ok(OutFolder {
+            path: folder.unwrap_or(Path::new(default)).to_path_buf(),
+            overwrite: false,
+        })
+    }
+}
+
+/// What a run is made of.
+pub struct FineTuning<'a, T: Task> {
+    /// What is trained.
+    pub method: Method,
+    /// How.
+    pub config: &'a TrainingConfig,
+    /// The folder.
+    pub out: &'a OutFolder,
+    /// Whether to go on where the run stopped.
+    pub resume: bool,
+    /// What it is trained on.
+    pub train: &'a TokenizedDataset<T::Example>,
+    /// What it is measured on.
+    pub dev: &'a TokenizedDataset<T::Example>,
+    /// The model's.
+    pub tokenizer: &'a Tokenizer,
+    /// How model, data and device were named.
+    pub names: RunNames<'a>,
+}
+
+impl<T: Task + PretrainedModel> FineTuning<'_, T> {
+    /// Trains, saves, and writes `metrics.json` and the plot; `None` if the run was interrupted.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands in the way.
+    pub fn run(&self, model: T) -> Result<Option<Trained<T>>, Box<dyn Error>> {
+        let interrupter = interrupt::on_signal();
+        let stages = self.method.stages();
+        let mut model = model;
+        for stage in &stages[..stages.len() - 1] {
+            println!("first: {}", stage.name());
+            let (trained, _) = self.train(stage, model, &self.out.path.join(HEAD), &interrupter)?;
+            if self.says_that_it_was_interrupted(&trained) {
+                return Ok(None);
+            }
+            model = trained.model;
+        }
+        let last = &stages[stages.len() - 1];
+        let (trained, parameters) = self.train(last, model, &self.out.path, &interrupter)?;
+        if self.says_that_it_was_interrupted(&trained) {
+            return Ok(None);
+        }
+        save(&self.out.path, &self.method, &trained.model, self.tokenizer)?;
+        let count = self.train.examples().len();
+        RunMetrics::of(
+            self.names,
+            &self.method,
+            self.config,
+            count,
+            parameters,
+            &trained,
+        )
+        .write(&self.out.path)?;
+        plot(&trained.history, &self.out.path.join(PLOT))?;
+        println!(
+            "written to {}: {}, {METRICS_NAME}, {PLOT}",
+            self.out.path.display(),
+            saved_as(&self.method)
+        );
+        Ok(Some(trained))
+    }
+
+    /// One stage, in a folder of its own.
+    fn train(
+        &self,
+        method: &Method,
+        model: T,
+        folder: &Path,
+        interrupter: &Interrupter,
+    ) -> Result<(Trained<T>, ParameterReport), Box<dyn Error>> {
+        if let Some(lora) = method.adapters() {
+            let plan = lora.plan(&model)?;
+            println!("{plan}");
+            for warning in &plan.warnings {
+                eprintln!("warning: {warning}");
+            }
+        }
+        let mut model = method.prepare(model)?;
+        if self.config.lora_fa {
+            // What the report counts is what trains.
+            model = LoraFa::freeze(model)?;
+        }
+        let parameters = ParameterReport::of(&model);
+        println!("{parameters}");
+        let trained = Trainer::new(self.config.clone())
+            .folder(folder)
+            .resume(self.resume)
+            .overwrite(self.out.overwrite)
+            .progress(Progress::Auto)
+            .interrupter(interrupter.clone())
+            .train(model, self.train, self.dev)?;
+        if std::io::stdout().is_terminal() {
+            // The dashboard takes its numbers with it when it closes.
+            for record in &trained.history.evaluations {
+                println!("{record}");
+            }
+        }
+        if trained.stopped == Some(Stopped::Early) {
+            let patience = self.config.early_stopping_patience.unwrap_or_default();
+            println!("stopped early: {patience} measurements without a better one");
+        }
+        if let (true, Some(step)) = (self.config.load_best_at_end, trained.best_step) {
+            println!("the weights are those after step {step}, which measured best");
+        }
+        if let Some(evaluation) = &trained.evaluation {
+            println!("{evaluation} in {:.1} s", trained.seconds);
+        }
+        Ok((trained, parameters))
+    }
+
+    fn says_that_it_was_interrupted(&self, trained: &Trained<T>) -> bool {
+        let interrupted = matches!(trained.stopped, Some(Stopped::Interrupted { .. }));
+        if interrupted {
+            println!(
+                "interrupted after step {}: the same command with --resume goes on from there",
+                trained.history.steps.len()
+            );
+        }
+        interrupted
+    }
+}

@@ -1,0 +1,52 @@
+//! Operations that transformers spend their time in, each as one step forward and one backward.
+//!
+//! Every operation has a plain form out of Burn's tensor operations, which runs on all backends. On
+//! Burn's CPU backend with 32-bit numbers it is replaced by one that goes over the data once, with
+//! vector instructions (chosen at run time) and all threads, and that keeps for the backward pass
+//! only what is dear to compute again. Both give the same numbers up to rounding.
+
+mod attention;
+#[cfg(feature = "flex")]
+mod backend;
+mod dropout;
+#[cfg(feature = "flex")]
+mod flex;
+mod gelu;
+#[cfg(feature = "flex")]
+mod gemm;
+#[cfg(feature = "flex")]
+mod kernels;
+mod layer_norm;
+#[cfg(feature = "flex")]
+mod simd;
+
+pub use attention::{AttentionOptions, Sequences, attention, self_attention};
+pub use dropout::{dropout, dropout_add, dropout_probability};
+pub use gelu::{Gelu, gelu};
+pub use layer_norm::{Affine, layer_norm, residual_norm};
+
+/// Whether an operation with `tensor` takes its fast form. Then sequences of different lengths are
+/// best laid end to end: see [`Sequences::packed`].
+#[cfg(not(feature = "flex"))]
+pub fn is_fast<const D: usize>(_tensor: &burn::tensor::Tensor<D>) -> bool {
+    false
+}
+
+/// Whether an operation with `tensor` takes its fast form. Then sequences of different lengths are
+/// best laid end to end: see [`Sequences::packed`].
+#[cfg(feature = "flex")]
+pub fn is_fast<const D: usize>(tensor: &burn::tensor::Tensor<D>) -> bool {
+    use burn::backend::{DType, DispatchTensorKind};
+    tensor.dtype() == DType::F32
+        && match tensor.clone().into_dispatch().kind {
+            DispatchTensorKind::Flex(_) => true,
+            DispatchTensorKind::Autodiff(inner) => {
+                matches!(*inner, DispatchTensorKind::Flex(_))
+            }
+            #[allow(
+                unreachable_patterns,
+                reason = "with other backends compiled in, it is not"
+            )]
+            _ => false,
+        }
+}

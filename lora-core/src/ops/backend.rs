@@ -1,0 +1,146 @@
+//! The operations that a backend may have a faster implementation of.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, backend_extension};
+
+use super::attention::Attention;
+use super::dropout::mask::Mask;
+use super::gelu::Gelu;
+use super::layer_norm::ResidualNorm;
+
+/// The operations, as Burn's runtime dispatch sees them. They are differentiable: with autodiff, each
+/// is one node whose backward pass is written by hand.
+///
+/// Their arguments are of 32 bits; what is not, and what lives on another backend, goes through the
+/// plain tensor operations beside each of them.
+#[backend_extension(Autodiff, Flex)]
+pub(crate) trait LoraBackend: Backend {
+    /// The activation of each value.
+    fn fused_gelu(x: FloatTensor<Self>, form: Gelu) -> FloatTensor<Self>;
+
+    /// `x`, without what the mask drops.
+    fn fused_dropout(x: FloatTensor<Self>, mask: Mask) -> FloatTensor<Self>;
+
+    /// `residual` and `x` without what the mask drops.
+    fn fused_dropout_add(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        mask: Mask,
+    ) -> FloatTensor<Self>;
+
+    /// Normalises the last axis of `x`.
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self>;
+
+    /// Normalises the last axis of the sum of `residual` and `x` without what is dropped.
+    fn fused_residual_norm(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        options: ResidualNorm,
+    ) -> FloatTensor<Self>;
+
+    /// Attention of queries to keys and values that are matrices of their own.
+    fn fused_attention(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        attention: Attention,
+    ) -> FloatTensor<Self>;
+
+    /// Attention of queries to keys and values that lie side by side in one matrix.
+    fn fused_self_attention(
+        projected: FloatTensor<Self>,
+        attention: Attention,
+    ) -> FloatTensor<Self>;
+}
+
+/// The forward and backward passes that a backend has to have, so that [`LoraBackend`] is there for
+/// it and for its autodiff.
+pub(crate) trait LoraKernels: Backend {
+    /// As [`LoraBackend::fused_gelu`].
+    fn fused_gelu_forward(x: FloatTensor<Self>, form: Gelu) -> FloatTensor<Self>;
+
+    /// The gradient of `x`, where `gradient` is that of the output.
+    fn fused_gelu_backward(
+        x: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        form: Gelu,
+    ) -> FloatTensor<Self>;
+
+    /// As [`LoraBackend::fused_dropout`]; its own gradient is the same function.
+    fn dropout_forward(x: FloatTensor<Self>, mask: Mask) -> FloatTensor<Self>;
+
+    /// As [`LoraBackend::fused_dropout_add`].
+    fn dropout_add_forward(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        mask: Mask,
+    ) -> FloatTensor<Self>;
+
+    /// As [`LoraBackend::fused_residual_norm`], or [`LoraBackend::fused_layer_norm`] without a
+    /// residual.
+    fn layer_norm_forward(
+        x: FloatTensor<Self>,
+        residual: Option<(FloatTensor<Self>, Mask)>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, NormState<Self>);
+
+    /// The gradients of a layer norm; those of its parameters only if `affine`.
+    fn layer_norm_backward(
+        state: NormState<Self>,
+        gradient: FloatTensor<Self>,
+        affine: bool,
+    ) -> NormGradients<Self>;
+
+    /// The output of attention, and the logarithm of each row's sum of exponentials.
+    fn attention_forward(
+        inputs: AttentionInputs<Self>,
+        attention: &Attention,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gradients of the inputs of attention, of those that are `wanted`: of the one matrix, or
+    /// of query, key and value.
+    fn attention_backward(
+        inputs: AttentionInputs<Self>,
+        normalisers: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        attention: &Attention,
+        wanted: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3];
+}
+
+/// What a layer norm keeps for its backward pass.
+#[derive(Debug, Clone)]
+pub(crate) struct NormState<B: Backend> {
+    /// What was normalised.
+    pub(crate) x: FloatTensor<B>,
+    /// The mean and the inverse standard deviation of each row, `[rows, 2]`.
+    pub(crate) statistics: FloatTensor<B>,
+    pub(crate) gamma: FloatTensor<B>,
+}
+
+/// The gradients of a layer norm.
+#[derive(Debug)]
+pub(crate) struct NormGradients<B: Backend> {
+    /// Of what was normalised.
+    pub(crate) sum: FloatTensor<B>,
+    /// Of `γ` and `β`.
+    pub(crate) affine: [Option<FloatTensor<B>>; 2],
+}
+
+/// What attention is computed of, each `[rows, heads · size]`.
+#[derive(Debug, Clone)]
+pub(crate) enum AttentionInputs<B: Backend> {
+    /// Query, key and value.
+    Separate([FloatTensor<B>; 3]),
+    /// Query, key and value side by side, `[rows, 3 · heads · size]`.
+    Together(FloatTensor<B>),
+}

@@ -1,0 +1,111 @@
+//! Matrix products on parts of matrices, without copies.
+
+use gemm::Parallelism;
+
+/// Where a matrix begins, and how far apart its rows and its columns are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matrix {
+    start: *mut f32,
+    row: usize,
+    column: usize,
+}
+
+// SAFETY: a pointer can be sent anywhere; what is done with it is up to `product`'s contract.
+unsafe impl Send for Matrix {}
+// SAFETY: as above.
+unsafe impl Sync for Matrix {}
+
+impl Matrix {
+    /// The matrix of `values` whose rows begin `row` values apart; it may only be read.
+    pub(crate) fn of(values: &[f32], row: usize) -> Self {
+        Self {
+            start: values.as_ptr().cast_mut(),
+            row,
+            column: 1,
+        }
+    }
+
+    /// The matrix of `values` whose rows begin `row` values apart.
+    pub(crate) fn of_mut(values: &mut [f32], row: usize) -> Self {
+        Self {
+            start: values.as_mut_ptr(),
+            row,
+            column: 1,
+        }
+    }
+
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            row: self.column,
+            column: self.row,
+            ..self
+        }
+    }
+
+    /// The part of the matrix that begins at `row` and `column`.
+    pub(crate) fn from(self, row: usize, column: usize) -> Self {
+        let offset = row * self.row + column * self.column;
+        Self {
+            start: self.start.wrapping_add(offset),
+            ..self
+        }
+    }
+
+    /// The first `width` values of a row.
+    ///
+    /// # Safety
+    ///
+    /// The matrix must have the row and the columns, with columns side by side, and nobody else may
+    /// read or write them as long as the slice is there.
+    pub(crate) unsafe fn row_mut<'a>(self, row: usize, width: usize) -> &'a mut [f32] {
+        debug_assert_eq!(self.column, 1);
+        // SAFETY: as asked of the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.row), width) }
+    }
+}
+
+/// `to = factor · a · b`, or added to what `to` has if `add`.
+///
+/// # Safety
+///
+/// For `[m, n, k]`, `a` must have `m` rows and `k` columns, `b` `k` rows and `n` columns and `to` `m`
+/// rows and `n` columns, all of them in live memory of which nobody else writes `a` and `b`, nor reads
+/// or writes `to`, meanwhile.
+pub(crate) unsafe fn product(
+    [m, n, k]: [usize; 3],
+    to: Matrix,
+    add: bool,
+    a: Matrix,
+    b: Matrix,
+    factor: f32,
+    parallel: bool,
+) {
+    let parallelism = match parallel {
+        true => Parallelism::Rayon(0),
+        false => Parallelism::None,
+    };
+    // SAFETY: as asked of the caller.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            to.start,
+            to.column as isize,
+            to.row as isize,
+            add,
+            a.start.cast_const(),
+            a.column as isize,
+            a.row as isize,
+            b.start.cast_const(),
+            b.column as isize,
+            b.row as isize,
+            1.0,
+            factor,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}

@@ -1,13 +1,17 @@
 //! Fine-tuning a model to sort texts into classes: what `sst2` and `imdb` do.
 
 use std::error::Error;
+use std::path::PathBuf;
 
 use clap::Args;
 use lora_models::{SequenceClassifier, TextConfig, Tokenizer, bert, gpt2};
-use lora_train::data::{DataFiles, TokenizedDataset, TokenizedExample, read_examples, sample};
-use lora_train::{Prediction, RunNames, Task, TrainingConfig, predict};
+use lora_train::data::{
+    DataFiles, EncodeOptions, EncodeProgress, Example, TokenizedDataset, TokenizedExample,
+    read_examples, sample,
+};
+use lora_train::{Classes, Prediction, RunNames, Task, TrainingConfig, predict};
 
-use crate::fine_tuning::{FineTuning, OutArguments};
+use crate::fine_tuning::{FineTuning, OutArguments, Shown};
 use crate::method_arguments::{Kind, MethodArguments, UsualAdapters};
 use crate::named;
 use crate::training_arguments::TrainingArguments;
@@ -29,6 +33,9 @@ pub struct Arguments {
     /// Number of classes
     #[arg(long, value_name = "N", default_value_t = 2)]
     labels: usize,
+    /// Folder that keeps the token ids for the next time
+    #[arg(long, value_name = "DIR")]
+    token_cache: Option<PathBuf>,
     #[command(flatten)]
     out: OutArguments,
     #[command(flatten)]
@@ -130,10 +137,13 @@ pub fn fine_tune<M: Classifier>(
     let examples = read_examples(&files.train, arguments.labels)?;
     let examples = sample(examples, arguments.limit.unwrap_or(usize::MAX), config.seed);
     let encode = |examples: &[_]| {
-        TokenizedDataset::encode(examples, &tokenizer, loaded.model.config(), config.max_len)
+        let mut options = EncodeOptions::new(config.max_len).with_progress(EncodeProgress::Bar);
+        options.cache = arguments.token_cache.clone();
+        TokenizedDataset::encode_with(examples, &tokenizer, loaded.model.config(), &options)
     };
     let train = encode(&examples)?;
-    let dev = encode(&read_examples(&files.dev, arguments.labels)?)?;
+    let dev_examples = read_examples(&files.dev, arguments.labels)?;
+    let dev = encode(&dev_examples)?;
     let (train_count, dev_count) = (train.examples().len(), dev.examples().len());
     println!("data: {data_name}: {train_count} examples to train on, {dev_count} to measure on");
 
@@ -151,7 +161,10 @@ pub fn fine_tune<M: Classifier>(
             device: &device_name,
         },
     };
-    let Some(trained) = run.run(loaded.model)? else {
+    let names = class_names(loaded.model.config());
+    let texts: Vec<String> = dev_examples.iter().map(whole_text).collect();
+    let shown = shown(&train, &dev, &names, &texts);
+    let Some(trained) = run.run_and_show(loaded.model, &shown)? else {
         return Ok(());
     };
     if arguments.labels == 2 {
@@ -162,15 +175,35 @@ pub fn fine_tune<M: Classifier>(
             "Not worth the price of the ticket.",
         ];
         let said = predict(&trained.model, &tokenizer, &sentences, config.max_len, 8)?;
-        for (sentence, prediction) in sentences.iter().zip(&said) {
-            println!(
-                "{:>8} {:.3}  {sentence}",
-                label(prediction),
-                prediction.probability
-            );
+        for (
+            sentence,
+            Prediction {
+                class, probability, ..
+            },
+        ) in sentences.iter().zip(&said)
+        {
+            println!("{:>8} {probability:.3}  {sentence}", names[*class]);
         }
     }
     Ok(())
+}
+
+/// What the page on a classifier's run shows: its `texts` are the development examples.
+pub fn shown<'a>(
+    train: &TokenizedDataset,
+    dev: &TokenizedDataset,
+    names: &'a [String],
+    texts: &'a [String],
+) -> Shown<'a> {
+    // About twenty bars, however long the texts are.
+    let width = train.lengths(1).longest.div_ceil(20);
+    Shown {
+        lengths: vec![
+            ("Training", train.lengths(width)),
+            ("Development", dev.lengths(width)),
+        ],
+        classes: (names.len() > 1).then_some(Classes { names, texts }),
+    }
 }
 
 impl Arguments {
@@ -189,11 +222,44 @@ impl Arguments {
     }
 }
 
-/// The model's name for a class, if it has one of its own.
-fn label(prediction: &Prediction) -> &str {
-    match (prediction.label.starts_with("LABEL_"), prediction.class) {
-        (true, 0) => "negative",
-        (true, 1) => "positive",
-        _ => &prediction.label,
+/// The model's names for its classes; of two that have none, what they usually are.
+pub fn class_names(config: &impl TextConfig) -> Vec<String> {
+    let names: Vec<String> = config.id2label().values().cloned().collect();
+    match names == ["LABEL_0", "LABEL_1"] {
+        true => ["negative", "positive"].map(String::from).to_vec(),
+        false => names,
+    }
+}
+
+/// Both texts of a pair.
+pub fn whole_text(example: &Example) -> String {
+    match &example.pair {
+        Some(pair) => format!("{}\n{pair}", example.text),
+        None => example.text.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lora_models::bert::BertConfig;
+    use lora_train::data::Label;
+
+    #[test]
+    fn only_two_classes_without_names_are_given_some() {
+        let names = |labels| class_names(&BertConfig::roberta_base().with_num_labels(labels));
+        assert_eq!(names(2), ["negative", "positive"]);
+        assert_eq!(names(3), ["LABEL_0", "LABEL_1", "LABEL_2"]);
+    }
+
+    #[test]
+    fn a_pair_is_shown_whole() {
+        let example = |pair: Option<&str>| Example {
+            text: "one".into(),
+            pair: pair.map(String::from),
+            label: Label::Class(0),
+        };
+        assert_eq!(whole_text(&example(None)), "one");
+        assert_eq!(whole_text(&example(Some("two"))), "one\ntwo");
     }
 }

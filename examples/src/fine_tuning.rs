@@ -8,10 +8,10 @@ use burn::train::Interrupter;
 use clap::Args;
 use lora_core::{LoraError, ParameterReport};
 use lora_models::{PretrainedModel, Tokenizer};
-use lora_train::data::TokenizedDataset;
+use lora_train::data::{LengthSummary, TokenizedDataset};
 use lora_train::{
-    LoraFa, METRICS_NAME, Method, Progress, RunMetrics, RunNames, Stopped, Task, Trained, Trainer,
-    TrainingConfig, plot,
+    CONFIG_NAME, Classes, LoraFa, METRICS_NAME, Method, Progress, REPORT_NAME, Report, RunMetrics,
+    RunNames, RunSettings, Stopped, Task, Trained, Trainer, TrainingConfig, plot,
 };
 
 use crate::run_folder::{HEAD, OutFolder, PLOT, prepare_out, save, saved_as};
@@ -72,13 +72,42 @@ pub struct FineTuning<'a, T: Task> {
     pub names: RunNames<'a>,
 }
 
+/// What the page on a run shows besides the run itself.
+#[derive(Debug, Default)]
+pub struct Shown<'a> {
+    /// The lengths of the data sets, each with a name.
+    pub lengths: Vec<(&'a str, LengthSummary)>,
+    /// What a classifier is about.
+    pub classes: Option<Classes<'a>>,
+}
+
 impl<T: Task + PretrainedModel> FineTuning<'_, T> {
-    /// Trains, saves, and writes `metrics.json` and the plot; `None` if the run was interrupted.
+    /// Trains, saves, and writes `metrics.json`, the plot and the page; `None` if the run was
+    /// interrupted. `config.json` is there from the start.
     ///
     /// # Errors
     ///
     /// Whatever stands in the way.
     pub fn run(&self, model: T) -> Result<Option<Trained<T>>, Box<dyn Error>> {
+        self.run_and_show(model, &Shown::default())
+    }
+
+    /// As [`run`](Self::run), with more on the page.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands in the way.
+    pub fn run_and_show(
+        &self,
+        model: T,
+        shown: &Shown<'_>,
+    ) -> Result<Option<Trained<T>>, Box<dyn Error>> {
+        let settings = RunSettings {
+            names: self.names,
+            method: &self.method,
+            training: self.config,
+        };
+        self.write_settings(settings)?;
         let interrupter = interrupt::on_signal();
         let stages = self.method.stages();
         let mut model = model;
@@ -97,22 +126,33 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         }
         save(&self.out.path, &self.method, &trained.model, self.tokenizer)?;
         let count = self.train.examples().len();
-        RunMetrics::of(
-            self.names,
-            &self.method,
-            self.config,
-            count,
-            parameters,
-            &trained,
-        )
-        .write(&self.out.path)?;
+        let metrics = RunMetrics::of(settings, count, parameters, &trained);
+        metrics.write(&self.out.path)?;
         plot(&trained.history, &self.out.path.join(PLOT))?;
+        let report = Report {
+            metrics: &metrics,
+            history: &trained.history,
+            lengths: &shown.lengths,
+            classes: shown.classes,
+        };
+        report.write(&self.out.path)?;
         println!(
-            "written to {}: {}, {METRICS_NAME}, {PLOT}",
+            "written to {}: {}, {METRICS_NAME}, {PLOT}, {REPORT_NAME}",
             self.out.path.display(),
             saved_as(&self.method)
         );
         Ok(Some(trained))
+    }
+
+    /// A run that goes on keeps the settings that it was begun with: whether these may differ is not
+    /// known yet.
+    fn write_settings(&self, settings: RunSettings<'_>) -> Result<(), Box<dyn Error>> {
+        let folder = &self.out.path;
+        if self.resume && folder.join(CONFIG_NAME).exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(folder).map_err(|e| LoraError::io("create", folder, e))?;
+        Ok(settings.write(folder)?)
     }
 
     /// One stage, in a folder of its own.

@@ -6,6 +6,7 @@ pub mod golden;
 pub mod interrupt;
 pub mod method_arguments;
 pub mod run_folder;
+pub mod squad;
 pub mod training_arguments;
 
 use std::error::Error;
@@ -144,6 +145,7 @@ mod tests {
         for file in [
             "reviews/train.tsv",
             "restaurants/train.txt",
+            "questions/train.json",
             "roberta-tiny/model.safetensors",
             "gpt2-tiny/model.safetensors",
         ] {

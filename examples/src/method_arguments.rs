@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use lora_core::{LoraConfig, TargetModules};
+use lora_core::{LoraConfig, TargetModules, TaskType};
 use lora_models::TextConfig;
 use lora_train::Method;
 
@@ -95,6 +95,30 @@ impl MethodArguments {
             Kind::Lora => Ok(Method::causal_lora(self.adapters(usual)?, model)),
             Kind::Head | Kind::HeadThenLora => Err(lora_train::TrainError::NoHead.into()),
             Kind::Full | Kind::Bitfit => self.method(usual, model),
+        }
+    }
+
+    /// As [`method`](Self::method), for a model that finds answers in texts: its head trains too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`method`](Self::method).
+    pub fn question_answering_method(
+        &self,
+        usual: UsualAdapters<'_>,
+        model: &impl TextConfig,
+    ) -> Result<Method, Box<dyn Error>> {
+        let adapters = |mut config: LoraConfig| {
+            config.task_type.get_or_insert(TaskType::QuestionAnswering);
+            config
+        };
+        match self.method {
+            Kind::Lora => Ok(Method::lora(adapters(self.adapters(usual)?), model)),
+            Kind::HeadThenLora => Ok(Method::head_then_lora(
+                adapters(self.adapters(usual)?),
+                model,
+            )),
+            Kind::Full | Kind::Head | Kind::Bitfit => self.method(usual, model),
         }
     }
 

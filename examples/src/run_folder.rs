@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use lora_core::file::prepare_folder;
 use lora_core::{DEFAULT_ADAPTER, LoraError, LoraModule};
 use lora_models::{Precision, PretrainedModel, Tokenizer};
-use lora_train::{CHECKPOINT_PREFIX, LOCK_NAME, LOG_NAME, METRICS_NAME, Method};
+use lora_train::{
+    CHECKPOINT_PREFIX, CONFIG_NAME, LOCK_NAME, LOG_NAME, METRICS_NAME, Method, REPORT_NAME,
+};
 
 /// The folder of the adapter.
 pub const ADAPTER: &str = "adapter";
@@ -51,10 +53,12 @@ fn holds_only_a_run(folder: &Path, more: &[&str]) -> bool {
         ADAPTER,
         MODEL,
         HEAD,
+        CONFIG_NAME,
         METRICS_NAME,
         LOG_NAME,
         LOCK_NAME,
         PLOT,
+        REPORT_NAME,
     ];
     let known = |entry: std::io::Result<std::fs::DirEntry>| {
         let is = |entry: std::fs::DirEntry| {
@@ -111,6 +115,9 @@ mod tests {
     fn only_our_own_default_run_is_overwritten() {
         let folder = std::env::temp_dir().join(format!("run-folder-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("checkpoint-12")).unwrap();
+        for name in [CONFIG_NAME, REPORT_NAME] {
+            std::fs::write(folder.join(name), b"").unwrap();
+        }
         assert!(holds_only_a_run(&folder, &[]));
         std::fs::write(folder.join("notes.txt"), b"").unwrap();
         assert!(!holds_only_a_run(&folder, &[]));

@@ -6,6 +6,7 @@ use burn::tensor::module::linear;
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 
 use crate::dora;
+use crate::ops::{LowRank, dropout, dropout_probability};
 use crate::precision::{float_type, to_float, wider};
 
 /// A low-rank update `ΔW = scaling · A·B` of one weight (LoRA, Hu et al. 2021, section 4.1).
@@ -86,7 +87,8 @@ impl LoraAdapter {
     /// - `x`: `[rows, d_in]`
     /// - output: `[rows, d_out]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.product(self.dropout.forward(x))
+        let probability = dropout_probability(&self.dropout, &x);
+        self.product(dropout(x, probability))
     }
 
     fn product(&self, x: Tensor<2>) -> Tensor<2> {
@@ -99,6 +101,19 @@ impl LoraAdapter {
 
     fn factors(&self, dtype: FloatDType) -> [Tensor<2>; 2] {
         [self.a.val().cast(dtype), self.b.val().cast(dtype)]
+    }
+
+    /// What this adapter adds to the output of a linear layer, if that is a product and all are of
+    /// one type; not for DoRA.
+    pub(crate) fn update(&self, x: &Tensor<2>, weight: &Tensor<2>) -> Option<LowRank> {
+        let (a, b) = (self.a.val(), self.b.val());
+        let is_one_type = [&a, &b, weight].iter().all(|t| t.dtype() == x.dtype());
+        (self.magnitude.is_none() && is_one_type).then(|| LowRank {
+            a,
+            b,
+            scaling: self.scaling,
+            dropout: dropout_probability(&self.dropout, x),
+        })
     }
 
     /// `output`, that of the linear layer without this adapter, with it and in its type. An adapter

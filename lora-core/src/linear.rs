@@ -2,11 +2,11 @@
 
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor};
 
 use crate::LoraAdapters;
 use crate::modules_to_save::{SavedCopies, value_for};
+use crate::ops::linear;
 
 /// A linear layer that knows about [`LoraAdapter`](crate::LoraAdapter)s.
 ///

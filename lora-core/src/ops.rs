@@ -5,6 +5,11 @@
 //! vector instructions (chosen at run time) and all threads, and that keeps for the backward pass
 //! only what is dear to compute again. Both give the same numbers up to rounding.
 
+#![allow(
+    clippy::extra_unused_type_parameters,
+    reason = "`macerator::with_simd` compiles a function for each `S`, whether its body names it or not"
+)]
+
 mod attention;
 #[cfg(feature = "flex")]
 mod backend;
@@ -17,6 +22,7 @@ mod gemm;
 #[cfg(feature = "flex")]
 mod kernels;
 mod layer_norm;
+mod linear;
 #[cfg(feature = "flex")]
 mod simd;
 
@@ -24,6 +30,7 @@ pub use attention::{AttentionOptions, Sequences, attention, self_attention};
 pub use dropout::{dropout, dropout_add, dropout_probability};
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::{Affine, layer_norm, residual_norm};
+pub use linear::{LowRank, linear, low_rank_linear};
 
 /// Whether an operation with `tensor` takes its fast form. Then sequences of different lengths are
 /// best laid end to end: see [`Sequences::packed`].

@@ -11,7 +11,7 @@ use crate::state::{ParameterInfo, Role, parameters};
 ///
 /// Its `Display` is a short table that ends with the line PEFT's `print_trainable_parameters`
 /// prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct ParameterReport {
     /// The factors of the adapters that are trained.
     pub lora: usize,

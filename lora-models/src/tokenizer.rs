@@ -6,6 +6,7 @@ mod files;
 #[cfg(test)]
 mod tests;
 mod train;
+mod windows;
 
 use std::collections::HashMap;
 use std::fs;
@@ -28,6 +29,7 @@ use tokenizers::{
 pub use error::TokenizerError;
 use files::{Settings, invalid, parse_merges, read_text, special_id};
 pub use train::{train_byte_level_bpe, train_gpt2_bpe};
+pub use windows::Window;
 
 /// RoBERTa's special tokens in the order of their ids in a freshly trained vocabulary.
 const ROBERTA_SPECIAL: [&str; 5] = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"];

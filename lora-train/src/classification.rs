@@ -11,7 +11,8 @@ use crate::data::{
 };
 use crate::loss::{smoothed_cross_entropies, squared_errors};
 use crate::metric::{
-    Average, ClassMetric, ClassScore, ClassesInput, Correlation, CorrelationMetric, ValuesInput,
+    Average, ClassMetric, ClassScore, ClassesInput, Correlation, CorrelationMetric, TokensInput,
+    TokensPerSecondMetric, ValuesInput,
 };
 use crate::predict::evaluate_classifier;
 use crate::{Evaluation, Task, TrainError, Trainee};
@@ -27,6 +28,8 @@ pub struct SequenceOutput {
     pub logits: Tensor<2>,
     /// What it should have said.
     pub targets: Targets,
+    /// How many tokens it read, without padding.
+    pub tokens: usize,
 }
 
 impl SequenceOutput {
@@ -61,6 +64,7 @@ impl ItemLazy for SequenceOutput {
                 Targets::Classes(classes) => Targets::Classes(classes.without_autodiff()),
                 Targets::Values(values) => Targets::Values(values.without_autodiff()),
             },
+            tokens: self.tokens,
         })
     }
 }
@@ -86,6 +90,14 @@ adapt!(
     classes
 );
 adapt!(ValuesInput; values);
+
+impl Adaptor<TokensInput> for SequenceOutput {
+    fn adapt(&self) -> TokensInput {
+        TokensInput {
+            tokens: self.tokens,
+        }
+    }
+}
 
 /// The architectures differ in nothing that matters here.
 macro_rules! classification_task {
@@ -130,7 +142,7 @@ macro_rules! classification_task {
             ) -> SupervisedTraining<Trainee<Self>> {
                 let score = ClassMetric::new;
                 let weighted = score(ClassScore::F1(Average::Weighted));
-                match self.config().id2label().len() {
+                let training = match self.config().id2label().len() {
                     0 | 1 => training.metrics((
                         CorrelationMetric::new(Correlation::Pearson),
                         CorrelationMetric::new(Correlation::Spearman),
@@ -150,7 +162,8 @@ macro_rules! classification_task {
                         weighted,
                         score(ClassScore::Matthews),
                     )),
-                }
+                };
+                training.metric_train_numeric(TokensPerSecondMetric::default())
             }
 
             fn evaluate(
@@ -223,6 +236,7 @@ fn output<M: SequenceClassifier>(
         losses,
         logits,
         targets: batch.targets,
+        tokens: batch.tokens,
     }
 }
 

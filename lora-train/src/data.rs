@@ -28,6 +28,7 @@ mod encode;
 mod encode_progress;
 mod files;
 mod json_lines;
+mod label_names;
 mod labels;
 mod lengths;
 mod loader;
@@ -46,14 +47,16 @@ pub use causal::{
     read_e2e,
 };
 pub use columns::Columns;
+pub(crate) use content::content;
 pub use csv_file::read_csv;
 pub use encode::EncodeOptions;
-pub(crate) use encode::encode_checked;
+pub(crate) use encode::{embeddable, encode_checked};
 pub use encode_progress::EncodeProgress;
 pub use files::DataFiles;
 pub(crate) use files::choose;
 pub use json_lines::read_json_lines;
-pub use labels::{LabelNames, Labels};
+pub use label_names::LabelNames;
+pub use labels::Labels;
 pub use lengths::{LengthBucket, LengthSummary};
 pub use loader::MicroBatch;
 pub(crate) use loader::RunLoader;

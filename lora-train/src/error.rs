@@ -157,6 +157,24 @@ pub enum TrainError {
         /// The name.
         found: String,
     },
+    /// A file of SQuAD's questions cannot be used.
+    #[error("{path}, {place}: {message}", path = path.display())]
+    Squad {
+        /// The file.
+        path: PathBuf,
+        /// The question by its id, or where in the file it is.
+        place: String,
+        /// What was found and what was expected.
+        message: String,
+    },
+    /// Answers were asked for with logits of other features, or features of other questions.
+    #[error(
+        "{message}: expected the logits of these features, and the features of these questions"
+    )]
+    Spans {
+        /// What does not fit.
+        message: String,
+    },
     /// A data set failed to give an example.
     #[error("example {index} of the data set cannot be had: {message}")]
     Dataset {
@@ -328,6 +346,20 @@ pub enum TrainError {
     /// The values of a tensor could not be fetched from the device.
     #[error("cannot read a result from the device: {0}")]
     Device(String),
+    /// The numbers of a run cannot be read.
+    #[error("{path}: {message}", path = path.display())]
+    Metrics {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected, with the field.
+        message: String,
+    },
+    /// Runs cannot be compared.
+    #[error("cannot compare: {message}")]
+    Comparison {
+        /// What was found and what was expected.
+        message: String,
+    },
     /// The plot could not be drawn.
     #[error("cannot draw {path}: {message}", path = path.display())]
     Plot {

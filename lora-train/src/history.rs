@@ -1,13 +1,15 @@
 //! What happened in a training run.
 
 use indexmap::IndexMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::null;
 
 /// Measures of a pass over a data set, by name: `loss`, and `accuracy`, `f1_weighted`, … or
 /// `perplexity`, as the task has them. What is a percentage on the screen is a fraction here.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Measures(pub IndexMap<String, f64>);
+pub struct Measures(#[serde(deserialize_with = "null::as_nans")] pub IndexMap<String, f64>);
 
 impl Measures {
     /// The measure of that name; NaN if the task has none.
@@ -47,7 +49,7 @@ impl std::fmt::Display for Measures {
 }
 
 /// One measurement of the development examples, and the training since the one before.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvaluationRecord {
     /// After how many steps of the optimizer.
     pub step: usize,
@@ -55,12 +57,14 @@ pub struct EvaluationRecord {
     pub epoch: f64,
     /// The mean loss of the training examples, as they were seen (with dropout and smoothed
     /// targets).
+    #[serde(deserialize_with = "null::as_nan")]
     pub train_loss: f64,
     /// What the development examples give.
     pub dev: Measures,
     /// The time that training took, without the development examples.
     pub seconds: f64,
     /// Training examples per second of it.
+    #[serde(deserialize_with = "null::as_nan")]
     pub examples_per_second: f64,
 }
 

@@ -8,7 +8,7 @@ use lora_models::gpt2::CausalLm;
 
 use crate::data::{CausalBatch, CausalBatcher, CausalExample, TokenizedDataset};
 use crate::loss::smoothed_cross_entropies;
-use crate::metric::PerplexityMetric;
+use crate::metric::{PerplexityMetric, TokensPerSecondMetric};
 use crate::predict::device_of;
 use crate::{Evaluation, Task, TrainError, Trainee};
 
@@ -86,7 +86,9 @@ impl Task for CausalLm {
         &self,
         training: SupervisedTraining<Trainee<Self>>,
     ) -> SupervisedTraining<Trainee<Self>> {
-        training.metrics((LossMetric::new(), PerplexityMetric::new()))
+        training
+            .metrics((LossMetric::new(), PerplexityMetric::new()))
+            .metric_train_numeric(TokensPerSecondMetric::default())
     }
 
     fn evaluate(
@@ -113,11 +115,8 @@ impl Task for CausalLm {
             tokens += count;
         }
         let loss = sum / tokens as f64;
-        Ok(Evaluation {
-            measures: [("loss", loss), ("perplexity", loss.exp())].into(),
-            count: tokens,
-            unit: "tokens",
-        })
+        let measures = [("loss", loss), ("perplexity", loss.exp())].into();
+        Ok(Evaluation::new(measures, tokens, "tokens"))
     }
 }
 

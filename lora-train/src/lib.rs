@@ -36,14 +36,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod chart;
 mod checkpoint;
 mod classification;
+mod comparison;
 mod config;
 pub mod data;
 mod error;
 mod evaluation;
 pub mod glue;
 mod history;
+mod html;
 mod language_model;
 mod lora_fa;
 mod lora_plus;
@@ -51,10 +54,15 @@ pub mod loss;
 mod method;
 pub mod metric;
 mod metrics_file;
+mod null;
 mod optimizer;
+mod outcome;
 mod plot;
 mod predict;
 mod recorder;
+mod report;
+mod run_settings;
+pub mod squad;
 mod task;
 #[cfg(test)]
 mod testing;
@@ -63,6 +71,7 @@ mod trainer;
 
 pub use checkpoint::CHECKPOINT_PREFIX;
 pub use classification::SequenceOutput;
+pub use comparison::{ComparedRun, Comparison};
 pub use config::{Interval, LrSchedulerType, TrainingConfig, WarmupSchedule};
 pub use error::TrainError;
 pub use evaluation::{Evaluation, evaluate};
@@ -71,8 +80,11 @@ pub use language_model::TokenLosses;
 pub use lora_fa::LoraFa;
 pub use lora_plus::{LoraPlus, LoraPlusRates};
 pub use method::Method;
-pub use metrics_file::{METRICS_NAME, RunMetrics, RunNames, peak_rss_mb};
+pub use metrics_file::{METRICS_NAME, RunMetrics, peak_rss_mb};
+pub use outcome::Outcome;
 pub use plot::plot;
 pub use predict::{Prediction, predict};
+pub use report::{Classes, REPORT_NAME, Report};
+pub use run_settings::{CONFIG_NAME, RunNames, RunSettings};
 pub use task::{Task, Trainee};
 pub use trainer::{LOCK_NAME, LOG_NAME, Progress, Stopped, Trained, Trainer};

@@ -4,18 +4,20 @@ use std::path::Path;
 
 use lora_core::file::write_atomically;
 use lora_core::{LoraConfig, ParameterReport};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{Evaluation, EvaluationRecord, Method, Stopped, TrainError, Trained, TrainingConfig};
+use crate::{
+    Evaluation, EvaluationRecord, RunSettings, Stopped, TrainError, Trained, TrainingConfig, null,
+};
 
 /// The name of the file in a run's folder.
 pub const METRICS_NAME: &str = "metrics.json";
 
 /// Everything that is written about a run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunMetrics {
     /// The name of the method.
-    pub method: &'static str,
+    pub method: String,
     /// The adapters' configuration, if there are some.
     pub lora: Option<LoraConfig>,
     /// The base model, as it was named.
@@ -38,9 +40,12 @@ pub struct RunMetrics {
     pub evaluation: Option<Evaluation>,
     /// After how many steps the best measurement was made.
     pub best_step: Option<usize>,
-    /// The time the run took, evaluation included.
+    /// When the run ended, in UTC as RFC 3339 has it.
+    pub ended: String,
+    /// The time the run took, evaluation included, in seconds.
     pub seconds: f64,
     /// Training examples per second of training.
+    #[serde(deserialize_with = "null::as_nan")]
     pub examples_per_second: f64,
     /// The most memory the process ever had, in MB (2²⁰ bytes), where the system tells.
     pub peak_rss_mb: Option<f64>,
@@ -48,23 +53,10 @@ pub struct RunMetrics {
     pub stopped: Option<Stopped>,
 }
 
-/// The inputs of a run, by the names they were given.
-#[derive(Debug, Clone, Copy)]
-pub struct RunNames<'a> {
-    /// The base model's folder or hub id.
-    pub model: &'a str,
-    /// The data set's folder or hub id.
-    pub data: &'a str,
-    /// The device.
-    pub device: &'a str,
-}
-
 impl RunMetrics {
-    /// The numbers of a run that has ended.
+    /// The numbers of a run that ends now.
     pub fn of<T>(
-        names: RunNames<'_>,
-        method: &Method,
-        training: &TrainingConfig,
+        settings: RunSettings<'_>,
         train_examples: usize,
         parameters: ParameterReport,
         trained: &Trained<T>,
@@ -74,16 +66,17 @@ impl RunMetrics {
         let seconds = of_each(|record| record.seconds);
         let examples = of_each(|record| record.seconds * record.examples_per_second);
         Self {
-            method: method.name(),
-            lora: method.adapters().cloned(),
-            model: names.model.to_string(),
-            data: names.data.to_string(),
-            device: names.device.to_string(),
-            training: training.clone(),
+            method: settings.method.name().to_string(),
+            lora: settings.lora().cloned(),
+            model: settings.names.model.to_string(),
+            data: settings.names.data.to_string(),
+            device: settings.names.device.to_string(),
+            training: settings.training.clone(),
             train_examples,
             parameters,
             step_losses: trained.history.steps.iter().map(|step| step.loss).collect(),
             evaluation: trained.evaluation.clone(),
+            ended: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             seconds: trained.seconds,
             best_step: trained.best_step,
             examples_per_second: examples / seconds.max(1e-9),
@@ -105,6 +98,38 @@ impl RunMetrics {
             text.as_bytes(),
         )?)
     }
+
+    /// Reads [`METRICS_NAME`] in `folder`. What is not finite is `null` there and NaN here.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Metrics`], with the file and the field, if there is no such file or it is of
+    /// something else.
+    pub fn read(folder: &Path) -> Result<Self, TrainError> {
+        let path = folder.join(METRICS_NAME);
+        let wrong = |message: String| TrainError::Metrics {
+            path: path.clone(),
+            message,
+        };
+        let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => wrong(
+                "there is no such file: expected the folder of a run that has ended (one that was \
+                 interrupted has none before it is resumed)"
+                    .to_string(),
+            ),
+            _ => TrainError::io("read", &path, e),
+        })?;
+        let reader = &mut serde_json::Deserializer::from_str(&text);
+        serde_path_to_error::deserialize(reader).map_err(|e| match e.path().to_string() {
+            at if at == "." => wrong(e.inner().to_string()),
+            at => wrong(format!("`{at}`: {}", e.inner())),
+        })
+    }
+
+    /// The number of steps.
+    pub fn steps(&self) -> usize {
+        self.step_losses.len()
+    }
 }
 
 /// The most memory this process ever had, in MB (2²⁰ bytes); `None` where the system does not say.
@@ -124,8 +149,8 @@ fn parse_peak(status: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::tiny_config;
-    use crate::{History, StepRecord};
+    use crate::testing::{run_metrics, tiny_config};
+    use crate::{History, Method, RunNames, StepRecord};
     use lora_models::bert::SequenceClassification;
 
     #[test]
@@ -158,11 +183,7 @@ mod tests {
         let trained = Trained {
             model: SequenceClassification::new(&tiny_config(), &lora_core::default_device()),
             history,
-            evaluation: Some(Evaluation {
-                measures: [("loss", 0.25)].into(),
-                count: 3,
-                unit: "examples",
-            }),
+            evaluation: Some(Evaluation::new([("loss", 0.25)].into(), 3, "examples")),
             best_step: Some(1),
             seconds: 3.0,
             stopped: Some(Stopped::Early),
@@ -181,7 +202,12 @@ mod tests {
             frozen: 4,
         };
         let config = TrainingConfig::new().with_epochs(1);
-        let metrics = RunMetrics::of(names, &method, &config, 8, report, &trained);
+        let settings = RunSettings {
+            names,
+            method: &method,
+            training: &config,
+        };
+        let metrics = RunMetrics::of(settings, 8, report, &trained);
         let folder = tempfile::tempdir().unwrap();
         metrics.write(folder.path()).unwrap();
         let text = std::fs::read_to_string(folder.path().join(METRICS_NAME)).unwrap();
@@ -199,5 +225,57 @@ mod tests {
         assert_eq!(json["stopped"]["why"], "early");
         assert_eq!(json["examples_per_second"], 4.0);
         assert_eq!(json["step_losses"], serde_json::json!([0.5]));
+        let ended = json["ended"].as_str().unwrap();
+        assert!(ended.ends_with('Z') && ended.len() == 20, "{ended}");
+        assert_eq!(RunMetrics::read(folder.path()).unwrap(), metrics);
+    }
+
+    #[test]
+    fn a_measure_without_a_value_is_read_back() {
+        let mut metrics = run_metrics("a", 0.5);
+        metrics.evaluations[0].dev = [("loss", 0.5), ("f1", f64::NAN)].into();
+        let folder = tempfile::tempdir().unwrap();
+        metrics.write(folder.path()).unwrap();
+        let read = RunMetrics::read(folder.path()).unwrap();
+        assert!(read.evaluations[0].dev.get("f1").is_nan());
+        assert_eq!(read.evaluations[0].dev.loss(), 0.5);
+    }
+
+    #[test]
+    fn an_error_names_the_file_and_the_field() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = || RunMetrics::read(folder.path()).unwrap_err().to_string();
+        let path = folder.path().join(METRICS_NAME);
+        let missing = error();
+        assert!(missing.contains(path.to_str().unwrap()), "{missing}");
+        assert!(missing.contains("a run that has ended"), "{missing}");
+        run_metrics("a", 0.5).write(folder.path()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (from, to, expected) in [
+            (
+                "\"epochs\": 3",
+                "\"epochs\": \"many\"",
+                "`training.epochs`: invalid type",
+            ),
+            (
+                "\"seconds\": 12.5",
+                "\"second\": 12.5",
+                "missing field `seconds`",
+            ),
+            (
+                "\"accuracy\": 0.5",
+                "\"accuracy\": []",
+                "`evaluations[0].dev.accuracy`",
+            ),
+        ] {
+            let changed = text.replacen(from, to, 1);
+            assert_ne!(changed, text, "{from}");
+            std::fs::write(&path, changed).unwrap();
+            let error = error();
+            assert!(
+                error.contains(expected) && error.contains(METRICS_NAME),
+                "{error}"
+            );
+        }
     }
 }

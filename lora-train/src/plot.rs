@@ -3,24 +3,16 @@
 use std::path::Path;
 
 use lora_core::file::write_atomically;
-use plotters::coord::Shift;
-use plotters::prelude::*;
 
+use crate::chart::{Ink, LineChart, Mark, Series, XAxis, standalone};
 use crate::{History, TrainError};
 
 /// The size of the picture in pixels.
 const SIZE: (u32, u32) = (1000, 420);
-/// What is measured, as it is.
-const PALE: RGBColor = RGBColor(170, 200, 230);
-/// What is to be read.
-const STRONG: RGBColor = RGBColor(25, 90, 160);
-const FONT: &str = "sans-serif";
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type DrawResult = Result<(), Box<dyn std::error::Error>>;
-
-/// Draws the training loss of each step, with a smoothed line, and the development accuracy (or, of a
-/// language model, the perplexity) of each measurement, side by side, as an SVG file that is replaced in one step.
+/// Draws the training loss of each step, with a smoothed line, and the measure of the development
+/// examples that says most (the perplexity of a language model, the accuracy of a classifier), side by
+/// side, as an SVG file that is replaced in one step.
 ///
 /// # Errors
 ///
@@ -32,158 +24,104 @@ pub fn plot(history: &History, path: &Path) -> Result<(), TrainError> {
             place: "the training history".to_string(),
         });
     }
-    let mut svg = String::new();
-    draw(history, &mut svg).map_err(|e| TrainError::Plot {
+    let mut left = loss_chart(history);
+    left.title = "Training loss".to_string();
+    left.y_label = "cross-entropy".to_string();
+    let names = history.evaluations.last().into_iter();
+    let measure = telling_measure(names.flat_map(|record| record.dev.0.keys()));
+    let mut right = measure_chart(history, &measure);
+    right.title = format!("Development {}", words(&measure));
+    right.y_label = match crate::metric::is_fraction(&measure) {
+        true => format!("{} (%)", words(&measure)),
+        false => words(&measure),
+    };
+    let svg = standalone(SIZE, |root| {
+        let (left_area, right_area) = root.split_horizontally(SIZE.0 / 2);
+        left.draw(&left_area)?;
+        right.draw(&right_area)
+    });
+    let svg = svg.map_err(|e| TrainError::Plot {
         path: path.to_path_buf(),
         message: e.to_string(),
     })?;
     Ok(write_atomically(path, svg.as_bytes())?)
 }
 
-fn draw(history: &History, svg: &mut String) -> DrawResult {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
-    let (left, right) = root.split_horizontally(SIZE.0 / 2);
+/// The loss of each step and a smoothed line, without a title.
+pub(crate) fn loss_chart(history: &History) -> LineChart {
     let losses: Vec<f64> = history.steps.iter().map(|step| step.loss).collect();
-    draw_losses(&left, &losses)?;
-    let panel = Panel::of(history);
-    let points: Vec<(f64, f64)> = history
-        .evaluations
-        .iter()
-        .map(|record| (record.epoch, panel.scale * record.dev.get(&panel.measure)))
-        .collect();
-    draw_measurements(&right, &points, &panel)?;
-    root.present()?;
-    Ok(())
-}
-
-fn draw_losses(area: &Area<'_>, losses: &[f64]) -> DrawResult {
-    let highest = losses.iter().copied().fold(0.0, f64::max).max(1e-6);
-    // The x axis starts at 1, where a single step still needs some width.
-    let last = losses.len().max(2) as f64;
-    let mut chart = ChartBuilder::on(area)
-        .caption("Training loss", (FONT, 20))
-        .margin(14)
-        .x_label_area_size(44)
-        .y_label_area_size(58)
-        .build_cartesian_2d(1.0..last, 0.0..highest * 1.05)?;
-    chart
-        .configure_mesh()
-        .x_desc("step")
-        .y_desc("cross-entropy")
-        .x_labels(6)
-        .y_labels(6)
-        .x_label_formatter(&|step| format!("{step:.0}"))
-        .y_label_formatter(&|loss| format!("{loss:.2}"))
-        .label_style((FONT, 14))
-        .axis_desc_style((FONT, 15))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    let points = |values: &[f64]| -> Vec<(f64, f64)> {
-        values
-            .iter()
-            .enumerate()
-            .map(|(index, value)| ((index + 1) as f64, *value))
-            .collect()
-    };
     let series = [
-        (points(losses), PALE, 1, "each step"),
-        (points(&smooth(losses)), STRONG, 2, "smoothed"),
+        (by_step(&losses), Ink::Pale, 1, "each step"),
+        (by_step(&smooth(&losses)), Ink::Strong, 2, "smoothed"),
     ];
-    for (points, color, width, label) in series {
-        chart
-            .draw_series(LineSeries::new(points, color.stroke_width(width)))?
-            .label(label)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
-    }
-    chart
-        .configure_series_labels()
-        // A loss starts high: below its beginning there is room.
-        .position(SeriesLabelPosition::LowerLeft)
-        .background_style(WHITE.mix(0.8))
-        .label_font((FONT, 14))
-        .draw()?;
-    Ok(())
-}
-
-/// How the measurements are shown.
-struct Panel {
-    measure: String,
-    /// 100 for what is shown in percent.
-    scale: f64,
-    axis: String,
-}
-
-impl Panel {
-    /// The measure that says most: the perplexity, the accuracy, else the first that is no loss.
-    fn of(history: &History) -> Self {
-        let last = history.evaluations.last();
-        let names = || last.into_iter().flat_map(|record| record.dev.0.keys());
-        let known = |name: &&str| names().any(|found| found == name);
-        let usual = ["perplexity", "accuracy"].into_iter().find(known);
-        let other = || names().map(String::as_str).find(|name| *name != "loss");
-        let measure = usual.or_else(other).unwrap_or("loss").to_string();
-        let words = measure.replace('_', " ");
-        let (scale, axis) = match crate::metric::is_fraction(&measure) {
-            true => (100.0, format!("{words} (%)")),
-            false => (1.0, words),
-        };
-        Self {
-            measure,
-            scale,
-            axis,
-        }
-    }
-
-    /// The range of the axis for the lowest and highest figure.
-    fn range(&self, lowest: f64, highest: f64) -> std::ops::Range<f64> {
-        if self.scale > 1.0 {
-            return (((lowest - 1.0) / 10.0).floor() * 10.0).clamp(0.0, 90.0)..101.0;
-        }
-        let room = ((highest - lowest) * 0.1).max(1e-3);
-        lowest.min(0.0)..highest + room
+    LineChart {
+        title: String::new(),
+        x_axis: XAxis::Step,
+        y_label: String::new(),
+        from_zero: true,
+        highest: None,
+        series: series
+            .into_iter()
+            .map(|(points, ink, width, name)| Series {
+                name: name.to_string(),
+                points,
+                ink,
+                width,
+                mark: None,
+            })
+            .collect(),
     }
 }
 
-fn draw_measurements(area: &Area<'_>, points: &[(f64, f64)], panel: &Panel) -> DrawResult {
-    let finite = || points.iter().map(|point| point.1).filter(|v| v.is_finite());
-    let lowest = finite().fold(f64::INFINITY, f64::min).min(100.0);
-    let highest = finite().fold(0.0, f64::max);
-    let epochs = points.last().map_or(1.0, |point| point.0.max(1.0));
-    let mut chart = ChartBuilder::on(area)
-        .caption(
-            format!("Development {}", panel.measure.replace('_', " ")),
-            (FONT, 20),
-        )
-        .margin(14)
-        .x_label_area_size(44)
-        .y_label_area_size(58)
-        .build_cartesian_2d(0.0..epochs + 0.5, panel.range(lowest, highest))?;
-    let whole = |epoch: &f64| match epoch.fract() == 0.0 {
-        true => format!("{epoch:.0}"),
-        false => String::new(),
+/// The values with the steps that they are of.
+pub(crate) fn by_step(values: &[f64]) -> Vec<(f64, f64)> {
+    let steps = (1..=values.len()).map(|step| step as f64);
+    steps.zip(values.iter().copied()).collect()
+}
+
+/// A measure of the development examples over the epochs, without a title; the loss beside that of
+/// training.
+pub(crate) fn measure_chart(history: &History, measure: &str) -> LineChart {
+    let fraction = crate::metric::is_fraction(measure);
+    let scale = if fraction { 100.0 } else { 1.0 };
+    let records = || history.evaluations.iter();
+    let series = |name: &str, points, ink, mark| Series {
+        name: name.to_string(),
+        points,
+        ink,
+        width: 2,
+        mark: Some(mark),
     };
-    let digits = if panel.scale > 1.0 || highest >= 20.0 {
-        0
-    } else {
-        2
-    };
-    chart
-        .configure_mesh()
-        .x_desc("epoch")
-        .y_desc(panel.axis.as_str())
-        .x_labels(epochs.min(10.0) as usize + 1)
-        .y_labels(6)
-        .x_label_formatter(&whole)
-        .y_label_formatter(&|value| format!("{value:.digits$}"))
-        .label_style((FONT, 14))
-        .axis_desc_style((FONT, 15))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    let points = || points.iter().copied().filter(|point| point.1.is_finite());
-    chart.draw_series(LineSeries::new(points(), STRONG.stroke_width(2)))?;
-    chart.draw_series(points().map(|point| Circle::new(point, 4, STRONG.filled())))?;
-    Ok(())
+    let points = |record: &crate::EvaluationRecord| (record.epoch, scale * record.dev.get(measure));
+    let dev = records().map(points).collect();
+    let mut all = vec![series("development", dev, Ink::Strong, Mark::Circle)];
+    if measure == "loss" {
+        let train = records().map(|record| (record.epoch, record.train_loss));
+        let train = series("training", train.collect(), Ink::Series(1), Mark::Triangle);
+        all.push(train);
+    }
+    LineChart {
+        title: String::new(),
+        x_axis: XAxis::Epoch,
+        y_label: String::new(),
+        from_zero: measure == "loss",
+        highest: fraction.then_some(100.0),
+        series: all,
+    }
+}
+
+/// The measure that says most: the perplexity, the accuracy, else the first that is no loss.
+pub(crate) fn telling_measure<'a>(names: impl Iterator<Item = &'a String> + Clone) -> String {
+    let known = |name: &&str| names.clone().any(|found| found == name);
+    let usual = ["perplexity", "accuracy"].into_iter().find(known);
+    let mut others = names.clone().map(String::as_str);
+    let other = others.find(|name| *name != "loss");
+    usual.or(other).unwrap_or("loss").to_string()
+}
+
+/// The name of a measure as it is spoken.
+pub(crate) fn words(measure: &str) -> String {
+    measure.replace('_', " ")
 }
 
 /// The mean of the steps so far, weighted so that those within a tenth of the run count most.
@@ -201,6 +139,7 @@ fn smooth(losses: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_well_formed;
     use crate::{EvaluationRecord, StepRecord};
 
     fn history(steps: usize, epochs: usize) -> History {
@@ -231,22 +170,6 @@ mod tests {
         std::fs::read_to_string(path).unwrap()
     }
 
-    /// Every tag is closed, in order.
-    fn assert_well_formed(svg: &str) {
-        let mut open = Vec::new();
-        for part in svg.split('<').skip(1) {
-            let (tag, text) = part.split_once('>').expect("a tag ends");
-            assert!(!text.contains('>'), "{text:?}");
-            let name = tag.split([' ', '\n', '/']).next().unwrap_or_default();
-            match tag.strip_prefix('/') {
-                Some(closed) => assert_eq!(open.pop().as_deref(), Some(closed)),
-                None if tag.ends_with('/') || tag.starts_with('?') => {}
-                None => open.push(name.to_string()),
-            }
-        }
-        assert!(open.is_empty(), "{open:?}");
-    }
-
     #[test]
     fn both_panels_with_their_series() {
         let svg = drawn(&history(50, 3));
@@ -261,20 +184,17 @@ mod tests {
         ] {
             assert!(svg.contains(text), "no {text:?}");
         }
-        let colored = |tag: &str, color: &str| {
+        let drawn = |tag: &str, ink: Ink| {
             svg.split('<')
-                .filter(|part| part.starts_with(tag) && part.contains(color))
+                .filter(|part| part.starts_with(tag) && part.contains(ink.light()))
                 .count()
         };
         // The loss as it is, smoothed, and the accuracy, with the legend's two lines.
         assert_eq!(
-            (
-                colored("polyline", "#AAC8E6"),
-                colored("polyline", "#195AA0")
-            ),
+            (drawn("polyline", Ink::Pale), drawn("polyline", Ink::Strong)),
             (2, 3)
         );
-        assert_eq!(colored("circle", "#195AA0"), 3);
+        assert_eq!(drawn("circle", Ink::Strong), 3);
     }
 
     #[test]
@@ -289,8 +209,21 @@ mod tests {
     }
 
     #[test]
+    fn a_measure_that_is_not_defined_is_left_out() {
+        let mut history = history(5, 3);
+        history.evaluations[1].dev = [("loss", 0.5), ("accuracy", f64::NAN)].into();
+        let svg = drawn(&history);
+        assert_well_formed(&svg);
+        assert_eq!(svg.matches("<circle").count(), 2);
+        assert!(!svg.contains("NaN"));
+    }
+
+    #[test]
     fn the_shortest_run_can_be_drawn() {
-        assert_well_formed(&drawn(&history(1, 1)));
+        let svg = drawn(&history(1, 1));
+        assert_well_formed(&svg);
+        // The loss as it is and smoothed, and the accuracy.
+        assert_eq!(svg.matches("<circle").count(), 3);
         assert_well_formed(&drawn(&history(1, 0)));
         let folder = tempfile::tempdir().unwrap();
         let error = plot(&History::default(), &folder.path().join("plot.svg")).unwrap_err();

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::data::{ClassificationBatcher, Label, TokenizedDataset, Tokens, encode_checked};
 use crate::metric::{Average, ConfusionMatrix, pearson, spearman};
-use crate::{Evaluation, Measures, TrainError};
+use crate::{Evaluation, Measures, Outcome, TrainError};
 
 /// What a model says about one text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -67,42 +67,49 @@ pub(crate) fn evaluate_classifier<M: SequenceClassifier>(
     let rows: Vec<&Tokens> = examples.iter().map(|example| &example.tokens).collect();
     let logits = all_logits(model, &rows, batch_size)?;
     let labelled = examples.iter().map(|example| example.label).zip(&logits);
-    let measures = match model.config().id2label().len() {
-        0 | 1 => of_values(labelled),
+    let (measures, outcomes) = match model.config().id2label().len() {
+        0 | 1 => (of_values(labelled), Vec::new()),
         labels => of_classes(labelled, labels)?,
     };
+    let evaluation = Evaluation::new(measures, examples.len(), "examples");
     Ok(Evaluation {
-        measures,
-        count: examples.len(),
-        unit: "examples",
+        outcomes,
+        ..evaluation
     })
 }
 
-/// The measures of a classifier: those of its metrics.
+/// The measures of a classifier, those of its metrics, and what it said about each example.
 fn of_classes<'a>(
     labelled: impl ExactSizeIterator<Item = (Label, &'a Vec<f32>)>,
     labels: usize,
-) -> Result<Measures, TrainError> {
+) -> Result<(Measures, Vec<Outcome>), TrainError> {
     let count = labelled.len() as f64;
     let mut total = 0.0;
     let mut matrix = ConfusionMatrix::default();
+    let mut outcomes = Vec::with_capacity(labelled.len());
     for (label, logits) in labelled {
-        let class = label.class().ok_or(TrainError::Regression)?;
-        matrix.add(best(logits), class);
-        total += loss(logits, class);
+        let right = label.class().ok_or(TrainError::Regression)?;
+        let said = best(logits);
+        matrix.add(said, right);
+        total += loss(logits, right);
+        outcomes.push(Outcome {
+            right,
+            said,
+            probability: (-loss(logits, said)).exp(),
+        });
     }
     let (name, average) = match labels {
         2 => ("f1", Average::Binary),
         _ => ("f1_macro", Average::Macro),
     };
-    Ok([
+    let measures = [
         ("accuracy", matrix.accuracy()),
         ("loss", total / count),
         (name, matrix.f1(average)),
         ("f1_weighted", matrix.f1(Average::Weighted)),
         ("matthews_correlation", matrix.matthews()),
-    ]
-    .into())
+    ];
+    Ok((measures.into(), outcomes))
 }
 
 /// The measures of a model that predicts numbers.
@@ -250,6 +257,12 @@ mod tests {
                 (1.0 / 3.0, 3)
             );
             assert!((evaluation.measures.loss() - expected / 3.0).abs() < 1e-6);
+            let wrong: Vec<usize> = evaluation.mistakes().iter().map(|(i, _)| *i).collect();
+            assert!(wrong == [1, 2] || wrong == [2, 1], "{wrong:?}");
+            for (outcome, prediction) in evaluation.outcomes.iter().zip(&found) {
+                assert_eq!(outcome.said, prediction.class);
+                assert!((outcome.probability - prediction.probability).abs() < 1e-6);
+            }
         }
     }
 

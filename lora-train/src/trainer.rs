@@ -1,5 +1,6 @@
 //! A training run.
 
+mod gradient_checkpointing;
 mod gradients;
 mod lock;
 mod log;
@@ -16,13 +17,14 @@ use burn::train::logger::InMemoryMetricLogger;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use lora_core::state::initialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Best, Checkpoints, Parameters, TrainerState, restore};
 use crate::data::{RunLoader, TokenizedDataset};
+use crate::metric::PeakMemoryMetric;
 use crate::predict::device_of;
 use crate::recorder::Recorder;
-use crate::{Evaluation, History, LoraFa, Task, TrainError, Trainee, TrainingConfig};
+use crate::{Evaluation, History, Interval, LoraFa, Task, TrainError, Trainee, TrainingConfig};
 use lock::RunLock;
 use steps::{Folder, Run, Steps};
 
@@ -101,7 +103,7 @@ pub struct Trained<T> {
 }
 
 /// Why a run ended before its last step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Stopped {
     /// It was interrupted, and can be resumed.
@@ -237,6 +239,9 @@ impl<T: Task> Trainer<T> {
         let (renderer, lines) = self.progress.parts(&self.interrupter);
         let (recorder, dev_measures) = Recorder::new(renderer, state.history.evaluations.len());
         let device = training_device(device, config);
+        if config.gradient_checkpointing {
+            model = gradient_checkpointing::enable(model);
+        }
         let loader = RunLoader::new(
             &model,
             train_data.shared(),
@@ -345,9 +350,16 @@ fn supervised<T: Task>(
         .set_device(device.clone().inner())
         .build(dev_data.sorted_by_key(T::tokens));
     let train_loader: Arc<dyn DataLoader<_>> = Arc::new(train_loader);
+    let training = SupervisedTraining::new(".", train_loader, dev_loader);
+    let training = match config.eval_every {
+        // What the dashboard calls an epoch is the training between two measurements.
+        Interval::Steps(steps) => training.label(&format!("1 epoch = {steps} steps")),
+        Interval::Epoch | Interval::Never => training,
+    };
     model
-        .metrics(SupervisedTraining::new(".", train_loader, dev_loader))
+        .metrics(training)
         .metric_train_numeric(LearningRateMetric::new())
+        .metric_train_numeric(PeakMemoryMetric::default())
         // The history has it all; Burn's own logger would fill the folder with a file for each
         // metric and epoch.
         .with_metric_logger(InMemoryMetricLogger::new())

@@ -387,6 +387,66 @@ fn assert_close<T: Task>(first: &Trained<T>, second: &Trained<T>) {
 }
 
 #[test]
+fn recomputed_activations_are_the_same() {
+    let _lock = one_at_a_time();
+    let run = |again| {
+        let config = config().with_epochs(1).with_gradient_checkpointing(again);
+        trainer(config).train(model(), &data(), &data()).unwrap()
+    };
+    assert_close(&run(true), &run(false));
+}
+
+#[test]
+fn a_loss_that_is_no_number_leaves_the_last_checkpoint() {
+    let _lock = one_at_a_time();
+    let config = tiny_config().with_num_labels(1);
+    let model = || {
+        let device = default_device();
+        device.seed(5);
+        let model = SequenceClassification::new(&config, &device);
+        initialize(&model);
+        Method::Full.prepare(model).unwrap()
+    };
+    let labelled = |broken: Option<usize>| {
+        let mut examples = data().examples().to_vec();
+        for (index, example) in examples.iter_mut().enumerate() {
+            let value = if Some(index) == broken { f32::NAN } else { 0.5 };
+            example.label = Label::Value(value);
+        }
+        TokenizedDataset::new(examples).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let training = TrainingConfig::new()
+        .with_batch_size(4)
+        .with_save_every(Interval::Steps(1));
+    let run = |data: &TokenizedDataset, resume| {
+        let trainer = trainer(training.clone())
+            .folder(folder.path())
+            .resume(resume);
+        trainer.train(model(), data, &labelled(None))
+    };
+    let error = run(&labelled(Some(7)), false).unwrap_err();
+    let TrainError::Diverged { step, examples, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(examples.contains(&7) && examples.len() == 4, "{error}");
+    if *step > 1 {
+        let checkpoint = folder.path().join(format!("checkpoint-{}", step - 1));
+        assert!(checkpoint.is_dir(), "{error}");
+    }
+    // The data is mended, and the run goes on.
+    let trained = run(&labelled(None), true).unwrap();
+    assert_eq!(trained.history.steps.len(), 15);
+    assert!(
+        trained
+            .history
+            .steps
+            .iter()
+            .all(|step| step.loss.is_finite())
+    );
+}
+
+#[test]
 fn the_best_weights_are_loaded_at_the_end() {
     let _lock = one_at_a_time();
     let run = |folder: Option<&Path>| {

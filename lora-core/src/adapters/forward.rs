@@ -1,11 +1,12 @@
 //! What a layer computes with the adapters of its weight.
 
 use burn::module::Reparameterization;
-use burn::tensor::module::{embedding, linear};
+use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor};
 
 use super::LoraAdapters;
 use super::attachments::aside;
+use crate::ops::{linear, low_rank_linear};
 
 impl LoraAdapters {
     /// The linear layer's output with the active adapters.
@@ -23,11 +24,23 @@ impl LoraAdapters {
         if let Some(recorder) = &self.recorder {
             recorder.record(&x);
         }
-        let output = linear(x.clone(), weight.clone(), bias.clone());
         if let Some(batch) = &self.batch {
+            let output = linear(x.clone(), weight.clone(), bias.clone());
             return batch.linear(self, output, x, &weight, bias.as_ref());
         }
-        self.active().fold(output, |output, (_, adapter)| {
+        // The first adapter goes with the weight; what others add is added to that.
+        let mut active = self.active().peekable();
+        let update = active
+            .peek()
+            .and_then(|(_, first)| first.update(&x, &weight));
+        let output = match update {
+            Some(update) => {
+                active.next();
+                low_rank_linear(x.clone(), weight.clone(), bias.clone(), update)
+            }
+            None => linear(x.clone(), weight.clone(), bias.clone()),
+        };
+        active.fold(output, |output, (_, adapter)| {
             adapter.add_to_linear(output, x.clone(), &weight, bias.as_ref())
         })
     }

@@ -7,6 +7,7 @@ use super::attention::Attention;
 use super::dropout::mask::Mask;
 use super::gelu::Gelu;
 use super::layer_norm::ResidualNorm;
+use super::linear::Update;
 
 /// The operations, as Burn's runtime dispatch sees them. They are differentiable: with autodiff, each
 /// is one node whose backward pass is written by hand.
@@ -43,6 +44,23 @@ pub(crate) trait LoraBackend: Backend {
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         options: ResidualNorm,
+    ) -> FloatTensor<Self>;
+
+    /// A linear layer; a bias of length 0 is none.
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// A linear layer with a low-rank update; a bias of length 0 is none.
+    fn fused_low_rank_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        update: Update,
     ) -> FloatTensor<Self>;
 
     /// Attention of queries to keys and values that are matrices of their own.
@@ -100,6 +118,23 @@ pub(crate) trait LoraKernels: Backend {
         affine: bool,
     ) -> NormGradients<Self>;
 
+    /// The output of a linear layer, and the input of the update's second factor if there is an
+    /// update.
+    fn linear_forward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        update: Option<([FloatTensor<Self>; 2], Update)>,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>);
+
+    /// The gradients of the input, the weight, the bias and the update's factors, of those that are
+    /// `wanted`.
+    fn linear_backward(
+        state: LinearState<Self>,
+        gradient: FloatTensor<Self>,
+        wanted: [bool; 5],
+    ) -> [Option<FloatTensor<Self>>; 5];
+
     /// The output of attention, and the logarithm of each row's sum of exponentials.
     fn attention_forward(
         inputs: AttentionInputs<Self>,
@@ -134,6 +169,26 @@ pub(crate) struct NormGradients<B: Backend> {
     pub(crate) sum: FloatTensor<B>,
     /// Of `γ` and `β`.
     pub(crate) affine: [Option<FloatTensor<B>>; 2],
+}
+
+/// What a linear layer keeps for its backward pass.
+#[derive(Debug, Clone)]
+pub(crate) struct LinearState<B: Backend> {
+    /// If the weight or `A` has a gradient.
+    pub(crate) x: Option<FloatTensor<B>>,
+    /// If the input has a gradient.
+    pub(crate) weight: Option<FloatTensor<B>>,
+    pub(crate) low_rank: Option<LowRankState<B>>,
+}
+
+/// What a low-rank update keeps for its backward pass.
+#[derive(Debug, Clone)]
+pub(crate) struct LowRankState<B: Backend> {
+    /// `A` and `B`.
+    pub(crate) factors: [FloatTensor<B>; 2],
+    /// `dropout(x)·A`.
+    pub(crate) narrow: FloatTensor<B>,
+    pub(crate) update: Update,
 }
 
 /// What attention is computed of, each `[rows, heads · size]`.

@@ -1,8 +1,12 @@
 //! What the kernels for Burn's CPU backend have in common.
 
+mod pool;
+
 use burn::backend::flex::{FlexTensor, Layout};
-use burn::backend::{Bytes, DType, Shape};
+use burn::backend::{DType, Shape};
 use rayon::prelude::*;
+
+pub(crate) use pool::Buffer;
 
 /// How many values one thread takes at a time: few enough to share the work out, and enough to hide
 /// what handing it over costs.
@@ -42,6 +46,10 @@ impl Values {
         (values.len() == len).then_some(values)
     }
 
+    pub(crate) fn tensor(&self) -> &FlexTensor {
+        &self.tensor
+    }
+
     pub(crate) fn into_tensor(self) -> FlexTensor {
         self.tensor
     }
@@ -55,18 +63,9 @@ impl std::ops::Deref for Values {
     }
 }
 
-/// Values that are written before they become a tensor.
-pub(crate) fn buffer(len: usize) -> Vec<f32> {
-    vec![0.0; len]
-}
-
 /// The tensor of `values`.
-pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
-    FlexTensor::new(
-        Bytes::from_elems(values),
-        Layout::contiguous(shape),
-        DType::F32,
-    )
+pub(crate) fn tensor(values: Buffer, shape: Shape) -> FlexTensor {
+    FlexTensor::new(values.into_bytes(), Layout::contiguous(shape), DType::F32)
 }
 
 /// Calls `f` with the chunks of `out` and of `x`, which is as long, on all threads.

@@ -109,3 +109,36 @@ pub(crate) unsafe fn product(
         );
     }
 }
+
+/// `to = factor · a · b`, or added to what `to` has if `add`, for `[m, n, k]`; `a` and `b` may be
+/// stored the other way round. On all threads.
+///
+/// # Panics
+///
+/// Panics if the slices do not have the sizes of their matrices.
+pub(crate) fn write(
+    [m, n, k]: [usize; 3],
+    to: &mut [f32],
+    add: bool,
+    [a, b]: [&[f32]; 2],
+    transposed: [bool; 2],
+    factor: f32,
+) {
+    assert_eq!(
+        [a.len(), b.len(), to.len()],
+        [m * k, k * n, m * n],
+        "sizes of a product"
+    );
+    let matrix = |values, rows, columns, transposed| match transposed {
+        false => Matrix::of(values, columns),
+        true => Matrix::of(values, rows).transposed(),
+    };
+    let a = matrix(a, m, k, transposed[0]);
+    let b = matrix(b, k, n, transposed[1]);
+    let to = Matrix::of_mut(to, n);
+    // A smaller product is done before a second thread has woken up.
+    let parallel = m * n * k >= 1 << 20 && rayon::current_num_threads() > 1;
+    // SAFETY: the slices are as long as their shapes ask; `to` is borrowed for writing, so that the
+    // others do not overlap it.
+    unsafe { product([m, n, k], to, add, a, b, factor, parallel) };
+}

@@ -5,10 +5,13 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
 
 use super::attention::{self, Attention};
-use super::backend::{AttentionInputs, LoraBackend, LoraKernels, NormGradients, NormState};
+use super::backend::{
+    AttentionInputs, LinearState, LoraBackend, LoraKernels, NormGradients, NormState,
+};
 use super::dropout::{self, mask::Mask};
 use super::gelu::{self, Gelu};
 use super::layer_norm::{self, ResidualNorm};
+use super::linear::{self, Update};
 
 impl LoraKernels for Flex {
     fn fused_gelu_forward(x: FloatTensor<Self>, form: Gelu) -> FloatTensor<Self> {
@@ -51,6 +54,23 @@ impl LoraKernels for Flex {
         affine: bool,
     ) -> NormGradients<Self> {
         layer_norm::flex::backward(state, gradient, affine)
+    }
+
+    fn linear_forward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        update: Option<([FloatTensor<Self>; 2], Update)>,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
+        linear::flex::forward(x, weight, bias, update)
+    }
+
+    fn linear_backward(
+        state: LinearState<Self>,
+        gradient: FloatTensor<Self>,
+        wanted: [bool; 5],
+    ) -> [Option<FloatTensor<Self>>; 5] {
+        linear::flex::backward(state, gradient, wanted)
     }
 
     fn attention_forward(
@@ -108,6 +128,25 @@ impl LoraBackend for Flex {
         Self::layer_norm_forward(x, before, gamma, beta, options.epsilon).0
     }
 
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::linear_forward(x, weight, bias, None).0
+    }
+
+    fn fused_low_rank_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        update: Update,
+    ) -> FloatTensor<Self> {
+        Self::linear_forward(x, weight, bias, Some(([a, b], update))).0
+    }
+
     fn fused_attention(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
@@ -160,6 +199,25 @@ impl<B: LoraKernels, C: CheckpointStrategy> LoraBackend for Autodiff<B, C> {
         options: ResidualNorm,
     ) -> FloatTensor<Self> {
         layer_norm::autodiff::residual_norm::<B, C>(x, residual, gamma, beta, options)
+    }
+
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        linear::autodiff::linear::<B, C>(x, weight, bias)
+    }
+
+    fn fused_low_rank_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        update: Update,
+    ) -> FloatTensor<Self> {
+        linear::autodiff::low_rank_linear::<B, C>(x, weight, bias, [a, b], update)
     }
 
     fn fused_attention(

@@ -5,3 +5,4 @@ mod common;
 mod dropout;
 mod gelu;
 mod layer_norm;
+mod linear;

@@ -122,6 +122,16 @@ impl BertConfig {
         self
     }
 
+    /// Sets the names of the labels; without any, one label that is a number.
+    pub fn with_labels<S: AsRef<str>>(mut self, names: &[S]) -> Self {
+        if names.is_empty() {
+            return self.with_num_labels(1);
+        }
+        let numbered = names.iter().map(|name| name.as_ref().to_string());
+        self.id2label = numbered.enumerate().collect();
+        self
+    }
+
     /// The number of classes; 1 is regression.
     pub fn num_labels(&self) -> usize {
         self.id2label.len()

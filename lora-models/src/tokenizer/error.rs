@@ -59,6 +59,21 @@ pub enum TokenizerError {
         /// How many special tokens the input gets.
         special: usize,
     },
+    /// A text leaves no room for windows of a second one.
+    #[error(
+        "{text:?} has {tokens} tokens, which leaves no room in {max_len} for windows of a second \
+         text that share {stride} tokens: shorten it, raise the maximum length or lower the stride"
+    )]
+    NoRoom {
+        /// The first text.
+        text: String,
+        /// Its tokens, without special ones.
+        tokens: usize,
+        /// The longest sequence.
+        max_len: usize,
+        /// How many tokens windows share.
+        stride: usize,
+    },
     /// The requested vocabulary has no room for the special tokens and the bytes.
     #[error(
         "a byte-level vocabulary needs at least {least} entries (the special tokens and every \

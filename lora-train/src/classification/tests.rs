@@ -21,6 +21,7 @@ fn batch(device: &Device) -> ClassificationBatch {
     ClassificationBatch {
         input: EncoderInput::new(ids),
         targets: Targets::Classes(Tensor::from_data([1, 0], device)),
+        tokens: 6,
     }
 }
 

@@ -14,6 +14,8 @@ pub struct ClassificationBatch {
     pub input: EncoderInput,
     /// What the model should say.
     pub targets: Targets,
+    /// How many tokens there are, without padding.
+    pub tokens: usize,
 }
 
 /// What a model should say about each example of a batch.
@@ -110,6 +112,7 @@ impl Batcher<TokenizedExample, ClassificationBatch> for ClassificationBatcher {
         ClassificationBatch {
             input: self.input(&rows, device),
             targets: Targets::of(&labels, device),
+            tokens: rows.iter().map(|row| row.ids.len()).sum(),
         }
     }
 }

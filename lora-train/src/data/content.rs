@@ -13,7 +13,7 @@ const GZIP: &[u8] = b"\x1F\x8B";
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The bytes of a file, unpacked if gzip packed them, without a byte order mark.
-pub(super) fn content(path: &Path) -> Result<Vec<u8>, TrainError> {
+pub(crate) fn content(path: &Path) -> Result<Vec<u8>, TrainError> {
     let mut bytes = std::fs::read(path).map_err(|e| TrainError::io("read", path, e))?;
     let archive = path.extension().is_some_and(|extension| extension == "gz");
     if archive || bytes.starts_with(GZIP) {

@@ -188,7 +188,8 @@ fn encode_all(
     texts.iter().map(encode).collect()
 }
 
-pub(super) fn embeddable(
+/// These ids as the model reads them, which has embeddings for ids below `count`.
+pub(crate) fn embeddable(
     ids: Vec<u32>,
     what: &'static str,
     count: usize,

@@ -12,8 +12,12 @@ pub fn key_and_value(name: &str, shown: f64) -> (String, f64) {
 }
 
 /// Whether the metric of that key is a fraction that is shown in percent: accuracy, F1, precision,
-/// recall, whatever their average, and SQuAD's exact match.
+/// recall, whatever their average, and SQuAD's exact match, also those of a part of the questions.
 pub fn is_fraction(key: &str) -> bool {
+    let part = ["has_answer_", "no_answer_", "best_"]
+        .into_iter()
+        .find_map(|part| key.strip_prefix(part));
+    let key = part.unwrap_or(key);
     let score = key
         .strip_suffix("_macro")
         .or(key.strip_suffix("_weighted"))
@@ -56,6 +60,16 @@ mod tests {
         );
         assert_eq!(is_fraction(&key), percent, "{key}");
         (key, attributes.higher_is_better)
+    }
+
+    #[test]
+    fn parts_of_the_questions_are_fractions_too() {
+        for key in ["has_answer_f1", "no_answer_exact_match", "best_f1"] {
+            assert!(is_fraction(key), "{key}");
+        }
+        for key in ["best_f1_threshold", "loss", "no_answer_loss"] {
+            assert!(!is_fraction(key), "{key}");
+        }
     }
 
     #[test]

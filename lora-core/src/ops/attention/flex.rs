@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::Attention;
 use crate::ops::backend::AttentionInputs;
-use crate::ops::flex::{Values, buffer, tensor};
+use crate::ops::flex::{Buffer, Values, tensor};
 use crate::ops::gemm::{Matrix, product};
 use rows::{Rows, softmax};
 
@@ -29,8 +29,8 @@ pub(crate) fn forward(
     let inputs = Inputs::of(inputs);
     let (queries, width) = (attention.sequences.queries(), inputs.width);
     let heads = attention.heads;
-    let mut out = buffer(queries * width);
-    let mut normalisers = buffer(queries * heads);
+    let mut out = Buffer::any(queries * width);
+    let mut normalisers = Buffer::any(queries * heads);
     let (to, logarithms) = (
         Matrix::of_mut(&mut out, width),
         Matrix::of_mut(&mut normalisers, heads),

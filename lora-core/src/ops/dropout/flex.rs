@@ -5,7 +5,7 @@ use burn::backend::flex::FlexTensor;
 use macerator::Simd;
 
 use super::mask::{Mask, RowMask};
-use crate::ops::flex::{Values, for_rows, tensor};
+use crate::ops::flex::{Buffer, Values, for_rows, tensor};
 use crate::ops::simd::fma;
 
 pub(crate) fn forward(x: FlexTensor, mask: Mask) -> FlexTensor {
@@ -14,20 +14,21 @@ pub(crate) fn forward(x: FlexTensor, mask: Mask) -> FlexTensor {
     }
     let mut x = Values::of(x);
     let width = width(&x.shape());
-    let scale_rows = |first: usize, rows: &mut [f32]| {
-        for (row, values) in rows.chunks_mut(width).enumerate() {
-            scale(values, mask.row(first + row));
-        }
-    };
     if let Some(values) = x.unique() {
-        for_rows(values, width, scale_rows);
+        scale_rows(values, width, mask);
         return x.into_tensor();
     }
-    let mut out = x.to_vec();
-    for_rows(&mut out, width, scale_rows);
+    let mut out = Buffer::any(x.len());
+    for_rows(&mut out, width, |first, rows| {
+        let x = &x[first * width..][..rows.len()];
+        for (row, (out, x)) in rows.chunks_mut(width).zip(x.chunks(width)).enumerate() {
+            scale_into(x, mask.row(first + row), out);
+        }
+    });
     tensor(out, x.shape())
 }
 
+/// `residual` and `x` without what the mask drops, in the memory of `x` if nobody else reads it.
 pub(crate) fn forward_add(x: FlexTensor, residual: FlexTensor, mask: Mask) -> FlexTensor {
     let (mut x, residual) = (Values::of(x), Values::of(residual));
     let shape = x.shape();
@@ -46,9 +47,18 @@ pub(crate) fn forward_add(x: FlexTensor, residual: FlexTensor, mask: Mask) -> Fl
         for_rows(values, width, add_rows);
         return x.into_tensor();
     }
-    let mut out = x.to_vec();
+    let mut out = Buffer::copy(&x);
     for_rows(&mut out, width, add_rows);
     tensor(out, shape)
+}
+
+/// Drops what the mask drops, in rows of `width` values.
+pub(crate) fn scale_rows(values: &mut [f32], width: usize, mask: Mask) {
+    for_rows(values, width, |first, rows| {
+        for (row, values) in rows.chunks_mut(width).enumerate() {
+            scale(values, mask.row(first + row));
+        }
+    });
 }
 
 /// The length of the last axis.
@@ -60,6 +70,13 @@ pub(crate) fn width(shape: &Shape) -> usize {
 fn scale<S: Simd>(values: &mut [f32], mask: RowMask) {
     for (column, value) in values.iter_mut().enumerate() {
         *value *= mask.factor(column);
+    }
+}
+
+#[macerator::with_simd]
+fn scale_into<S: Simd>(x: &[f32], mask: RowMask, out: &mut [f32]) {
+    for (column, (out, x)) in out.iter_mut().zip(x).enumerate() {
+        *out = x * mask.factor(column);
     }
 }
 

@@ -6,7 +6,7 @@ use burn::backend::flex::FlexTensor;
 use macerator::Simd;
 
 use super::Gelu;
-use crate::ops::flex::{Values, buffer, map_chunks, tensor};
+use crate::ops::flex::{Buffer, Values, map_chunks, tensor};
 use crate::ops::simd::{erf, exp, fma};
 
 /// The density of the standard normal distribution at 0.
@@ -17,7 +17,7 @@ const CUBIC: f32 = 0.044715;
 
 pub(crate) fn forward(x: FlexTensor, form: Gelu) -> FlexTensor {
     let x = Values::of(x);
-    let mut out = buffer(x.len());
+    let mut out = Buffer::any(x.len());
     map_chunks(&x, &mut out, |x, out| match form {
         Gelu::Exact => exact(x, out),
         Gelu::Tanh => by_tanh(x, out),
@@ -36,7 +36,7 @@ pub(crate) fn backward(x: FlexTensor, gradient: FlexTensor, form: Gelu) -> FlexT
         map_chunks(&x, values, scale);
         return gradient.into_tensor();
     }
-    let mut out = gradient.to_vec();
+    let mut out = Buffer::copy(&gradient);
     map_chunks(&x, &mut out, scale);
     tensor(out, x.shape())
 }

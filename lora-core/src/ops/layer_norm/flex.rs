@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::ops::backend::{NormGradients, NormState};
 use crate::ops::dropout::flex::width;
 use crate::ops::dropout::mask::Mask;
-use crate::ops::flex::{Values, buffer, for_rows, rows_at_once, tensor};
+use crate::ops::flex::{Buffer, Values, for_rows, rows_at_once, tensor};
 use crate::ops::simd::{fma, sum};
 
 /// The norm of `x`, or of its sum with a residual after dropout.
@@ -28,8 +28,8 @@ pub(crate) fn forward(
     let width = width(&shape);
     let rows = x.len() / width;
     let (scale, shift) = (Values::of(gamma.clone()), Values::of(beta));
-    let mut out = buffer(x.len());
-    let mut statistics = buffer(2 * rows);
+    let mut out = Buffer::any(x.len());
+    let mut statistics = Buffer::any(2 * rows);
     let chunk = rows_at_once(width);
     let outputs = out.par_chunks_mut(chunk * width);
     let statistics_chunks = statistics.par_chunks_mut(chunk * 2);
@@ -97,7 +97,7 @@ pub(crate) fn backward(
             gradient.into_tensor()
         }
         None => {
-            let mut out = gradient.to_vec();
+            let mut out = Buffer::copy(&gradient);
             for_rows(&mut out, width, rows);
             tensor(out, shape)
         }
@@ -145,8 +145,8 @@ fn affine_gradients(
     for part in parts {
         total.iter_mut().zip(part).for_each(|(a, b)| *a += b);
     }
-    let beta = total.split_off(width);
-    [total, beta].map(|values| tensor(values, Shape::new([width])))
+    let (gamma, beta) = total.split_at(width);
+    [gamma, beta].map(|values| tensor(Buffer::copy(values), Shape::new([width])))
 }
 
 #[macerator::with_simd]

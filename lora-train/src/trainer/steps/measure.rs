@@ -17,13 +17,12 @@ impl<T: Task> Session<'_, T> {
     /// interrupted.
     pub(super) fn measure(&mut self) -> Result<Option<bool>, TrainError> {
         let round = self.round_number();
-        let (seen, since) = {
-            let round = self.open_round();
-            (round.seen, round.since)
+        self.open_round();
+        let (seen, seconds) = match self.round.take() {
+            Some(round) => (round.seen, round.since.elapsed().as_secs_f64()),
+            None => (0, 0.0),
         };
-        let seconds = since.elapsed().as_secs_f64();
         self.train_event(LearnerEvent::EndSplit(round));
-        self.round = None;
         self.valid_event(LearnerEvent::StartSplit {
             epoch_number: round,
             total_items: self.steps.dev_examples,

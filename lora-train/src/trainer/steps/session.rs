@@ -155,26 +155,23 @@ impl<'a, T: Task> Session<'a, T> {
     }
 
     /// Begins the training before the next measurement, unless it has begun.
-    pub(super) fn open_round(&mut self) -> &mut Round {
+    pub(super) fn open_round(&mut self) {
         if self.round.is_none() {
-            let total_items = self.steps.examples_to_measurement(self.run.state.step);
+            let total = self.steps.examples_to_measurement(self.run.state.step);
             self.train_event(LearnerEvent::StartSplit {
                 epoch_number: self.round_number(),
-                total_items,
+                total_items: total,
+            });
+            self.logged = Seen::nothing();
+            self.round = Some(Round {
+                seen: 0,
+                total,
+                since: Instant::now(),
             });
         }
-        let total = self.steps.examples_to_measurement(self.run.state.step);
-        self.round.get_or_insert_with(|| Round {
-            seen: 0,
-            total,
-            since: Instant::now(),
-        })
     }
 
     fn begin_step(&mut self) -> Current<Trainee<T>> {
-        if self.round.is_none() {
-            self.logged = Seen::nothing();
-        }
         self.open_round();
         Current {
             gradients: GradientsAccumulator::new(),
@@ -207,9 +204,14 @@ impl<'a, T: Task> Session<'a, T> {
 
         self.logged.examples += count;
         self.logged.tokens += tokens;
-        let round = self.open_round();
-        round.seen += count;
-        let progress = Progress::new(round.seen, round.total, Some("items".into()));
+        let (seen, total) = match &mut self.round {
+            Some(round) => {
+                round.seen += count;
+                (round.seen, round.total)
+            }
+            None => (count, count),
+        };
+        let progress = Progress::new(seen, total, Some("items".into()));
         let rate = Some(current.rate.clone());
         let item = TrainingItem::new(output.item, progress, Some(step), rate);
         self.train_event(LearnerEvent::ProcessedItem(item));

@@ -7,7 +7,7 @@ use super::rows::softmax_backward;
 use super::{BLOCK, Head, Inputs, for_heads, with_scratch};
 use crate::ops::attention::Attention;
 use crate::ops::backend::AttentionInputs;
-use crate::ops::flex::{Values, buffer, tensor};
+use crate::ops::flex::{Buffer, Values, tensor};
 use crate::ops::gemm::{Matrix, product};
 
 /// The gradients of the inputs that are `wanted`: of the one matrix, or of query, key and value.
@@ -30,13 +30,13 @@ pub(crate) fn backward(
         width,
     };
     if inputs.values.len() == 1 {
-        let mut together = buffer(rows[0] * 3 * width);
+        let mut together = Buffer::any(rows[0] * 3 * width);
         let matrix = Matrix::of_mut(&mut together, 3 * width);
         pass.run([0, 1, 2].map(|part| Some(matrix.from(0, part * width))));
         let shape = Shape::new([rows[0], 3 * width]);
         return [Some(tensor(together, shape)), None, None];
     }
-    let mut outputs = [0, 1, 2].map(|part| wanted[part].then(|| buffer(rows[part] * width)));
+    let mut outputs = [0, 1, 2].map(|part| wanted[part].then(|| Buffer::any(rows[part] * width)));
     let to = outputs.each_mut();
     pass.run(to.map(|values| values.as_mut().map(|values| Matrix::of_mut(values, width))));
     let mut rows = rows.into_iter();

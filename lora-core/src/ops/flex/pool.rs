@@ -1,0 +1,216 @@
+//! Memory for the values of tensors, kept for the next tensor of about the same size.
+//!
+//! A training step asks for the same large buffers as the step before it. From the system each would
+//! come as pages to be cleared and mapped one by one, which costs about as much as writing them.
+
+use std::mem::{MaybeUninit, take};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+use burn::backend::{AllocationProperty, Bytes};
+use burn_std::{AccessError, AccessPolicy, AllocationController};
+
+/// A cache line, so that vectors are never split between two.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; Line::LEN]);
+
+impl Line {
+    const LEN: usize = 16;
+}
+
+/// Blocks with fewer lines than this go back to the allocator, which is quick with them.
+const SMALLEST: usize = 256;
+
+static POOL: Mutex<Pool> = Mutex::new(Pool::new());
+
+/// Values of which at first only the number is known, in memory of the pool.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Buffer {
+    /// `len` values left over from whatever was there before.
+    pub(crate) fn any(len: usize) -> Self {
+        let lines = len.div_ceil(Line::LEN);
+        let lines = match lines < SMALLEST {
+            true => vec![Line([0.0; Line::LEN]); lines],
+            false => POOL
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(size_class(lines)),
+        };
+        Self { lines, len }
+    }
+
+    /// A copy of `values`.
+    pub(crate) fn copy(values: &[f32]) -> Self {
+        let mut buffer = Self::any(values.len());
+        buffer.copy_from_slice(values);
+        buffer
+    }
+
+    /// The same memory as a tensor's; it goes back to the pool with the tensor.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        let len = size_of::<f32>() * self.len;
+        // SAFETY: all of the first `len` bytes are values, which are initialised.
+        unsafe { Bytes::from_controller(Box::new(Pooled(self)), len) }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: a line is its values and nothing else, and there are enough for `len` of them.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.lines.len() >= SMALLEST {
+            let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+            pool.put(take(&mut self.lines));
+        }
+    }
+}
+
+/// The lines to get for `lines` of them: few sizes, so that they fit again, and at most an eighth
+/// more.
+fn size_class(lines: usize) -> usize {
+    lines.next_multiple_of((lines.next_power_of_two() / 16).max(1))
+}
+
+/// The blocks that are not in use.
+#[derive(Debug)]
+struct Pool {
+    /// The longest unused first.
+    free: Vec<Vec<Line>>,
+    /// The lines in `free`.
+    waiting: usize,
+    /// The lines in use.
+    used: usize,
+    /// The most that were ever in use at a time: the pool has never more than these in all.
+    most: usize,
+}
+
+impl Pool {
+    const fn new() -> Self {
+        Self {
+            free: Vec::new(),
+            waiting: 0,
+            used: 0,
+            most: 0,
+        }
+    }
+
+    fn get(&mut self, lines: usize) -> Vec<Line> {
+        self.used += lines;
+        self.most = self.most.max(self.used);
+        // The last one used is the likeliest to be in the cache.
+        if let Some(index) = self.free.iter().rposition(|block| block.len() == lines) {
+            self.waiting -= lines;
+            return self.free.remove(index);
+        }
+        while self.waiting + self.used > self.most && !self.free.is_empty() {
+            self.waiting -= self.free.remove(0).len();
+        }
+        vec![Line([0.0; Line::LEN]); lines]
+    }
+
+    fn put(&mut self, block: Vec<Line>) {
+        self.used -= block.len();
+        self.waiting += block.len();
+        self.free.push(block);
+    }
+}
+
+/// A buffer as the memory of Burn's [`Bytes`].
+struct Pooled(Buffer);
+
+impl AllocationController for Pooled {
+    fn alloc_align(&self) -> usize {
+        align_of::<Line>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Other
+    }
+
+    fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        let values: &[f32] = &self.0;
+        let len = size_of_val(values);
+        // SAFETY: these bytes are those of the values, and any byte may be looked at as such.
+        Ok(unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), len) })
+    }
+
+    unsafe fn memory_mut(
+        &mut self,
+        _: AccessPolicy,
+    ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        let values: &mut [f32] = &mut self.0;
+        let len = size_of_val(values);
+        // SAFETY: as above; the caller promises to write initialised bytes only, and any four of
+        // them are a value.
+        Ok(unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), len) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_few_and_not_much_larger() {
+        let sizes: Vec<usize> = (SMALLEST..8 * SMALLEST).map(size_class).collect();
+        for (lines, size) in (SMALLEST..).zip(&sizes) {
+            assert!(*size >= lines && 8 * (size - lines) <= lines);
+        }
+        let mut classes = sizes;
+        classes.dedup();
+        assert!(classes.len() <= 3 * 8 + 1, "{}", classes.len());
+    }
+
+    #[test]
+    fn blocks_come_back_and_the_pool_has_never_more_than_was_once_in_use() {
+        let mut pool = Pool::new();
+        let first = pool.get(1000);
+        let place = first.as_ptr();
+        let second = pool.get(500);
+        pool.put(first);
+        assert_eq!(pool.get(1000).as_ptr(), place);
+        pool.put(second);
+        assert_eq!((pool.used, pool.waiting, pool.most), (1000, 500, 1500));
+        // There is no block of this size: the one that waits has to go.
+        let third = pool.get(400);
+        assert_eq!((pool.used, pool.waiting, pool.most), (1400, 0, 1500));
+        pool.put(third);
+        assert_eq!((pool.used, pool.waiting), (1000, 400));
+    }
+
+    #[test]
+    fn tensors_of_the_pool_are_values_like_any() {
+        for len in [0, 1, 5000, 100_000] {
+            let mut buffer = Buffer::any(len);
+            assert_eq!(buffer.len(), len);
+            assert_eq!(buffer.as_ptr().align_offset(64), 0);
+            buffer.fill(1.5);
+            let mut bytes = buffer.into_bytes();
+            assert_eq!(bytes.len(), 4 * len);
+            bytes.iter_mut().for_each(|byte| *byte = 0);
+            let copy = bytes.clone();
+            drop(bytes);
+            assert!(copy.iter().all(|byte| *byte == 0));
+        }
+    }
+}

@@ -188,7 +188,8 @@ mod tests {
         let place = first.as_ptr();
         let second = pool.get(500);
         pool.put(first);
-        assert_eq!(pool.get(1000).as_ptr(), place);
+        let again = pool.get(1000);
+        assert_eq!(again.as_ptr(), place);
         pool.put(second);
         assert_eq!((pool.used, pool.waiting, pool.most), (1000, 500, 1500));
         // There is no block of this size: the one that waits has to go.

@@ -74,12 +74,13 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let (usual, adapters) = arguments.usual()?;
     let mut config = arguments.training.config(usual)?;
     let out = arguments.out.prepare(&format!("out/glue-{task}"), &[])?;
-    let (device_name, device) = arguments.out.device.open()?;
+    let (device_name, devices) = arguments.out.open_devices()?;
+    let device = &devices[0];
 
     device.seed(config.seed);
     let model_name = arguments.model.as_str();
     let configure = |config: BertConfig| config.with_labels(task.label_names());
-    let loaded = SequenceClassification::from_pretrained_with(model_name, configure, &device)?;
+    let loaded = SequenceClassification::from_pretrained_with(model_name, configure, device)?;
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
     let shape = loaded.model.config().clone();
@@ -115,6 +116,7 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         config: &config,
         out: &out,
         resume: arguments.out.resume,
+        devices: &devices,
         train: &train,
         dev: &dev[0].1,
         tokenizer: &tokenizer,

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 
-SETTINGS = {"epochs": 3, "lr": 5e-4, "batch": 32, "max_len": 128, "rank": 8, "alpha": 16}
+SETTINGS = {"epochs": 2, "lr": 5e-4, "batch": 32, "max_len": 128, "rank": 8, "alpha": 16}
 METRICS = {
     "cola": ["matthews_correlation"],
     "rte": ["accuracy"],
@@ -193,6 +193,16 @@ def peft_in_a_process(task, model, data, seed):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def shortened(task, folder, limit, to):
+    """A copy of the task's files with the first `limit` training examples only."""
+    to.mkdir(parents=True)
+    for index, name in enumerate(FILES[task]):
+        lines = (pathlib.Path(folder) / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        header = 1 if task in ("rte", "mrpc") else 0
+        (to / name).write_text("".join(lines[: limit + header] if index == 0 else lines), encoding="utf-8")
+    return to
+
+
 def spread(values):
     mean = sum(values) / len(values)
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))
@@ -233,6 +243,7 @@ def main():
     parser.add_argument("--sides", default="peft,ours", help="which to run: peft, ours or both")
     parser.add_argument("--out", default="glue.json")
     parser.add_argument("--table", help="where to write the table, besides standard output")
+    parser.add_argument("--limit", type=int, help="train on the first so many examples of each task")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     data = dict(pair.split("=", 1) for pair in arguments.data)
@@ -241,6 +252,16 @@ def main():
         task = arguments.one
         print(json.dumps(peft(task, arguments.model, data[task], seeds[0])))
         return
+    if arguments.limit:
+        with tempfile.TemporaryDirectory() as folder:
+            short = pathlib.Path(folder)
+            data = {t: str(shortened(t, d, arguments.limit, short / t)) for t, d in data.items()}
+            compare(arguments, data, seeds)
+    else:
+        compare(arguments, data, seeds)
+
+
+def compare(arguments, data, seeds):
     out = pathlib.Path(arguments.out)
     results = json.loads(out.read_text()) if out.exists() else {}
     for task, folder in data.items():

@@ -44,11 +44,12 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     generation.validate()?;
     let files = [GENERATED, REFERENCES, SCORES];
     let out = arguments.out.prepare(DEFAULT_OUT, &files)?;
-    let (device_name, device) = arguments.out.device.open()?;
+    let (device_name, devices) = arguments.out.open_devices()?;
+    let device = &devices[0];
 
     let model_name = named(&arguments.model, "gpt2-tiny");
     device.seed(config.seed);
-    let loaded = CausalLm::from_pretrained(&model_name, &device)?;
+    let loaded = CausalLm::from_pretrained(&model_name, device)?;
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
     let shape = loaded.model.config().clone();
@@ -101,6 +102,7 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         config: &config,
         out: &out,
         resume: arguments.out.resume,
+        devices: &devices,
         train: &train_data,
         dev: &dev_data,
         tokenizer: &tokenizer,

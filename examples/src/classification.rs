@@ -114,14 +114,15 @@ pub fn fine_tune<M: Classifier>(
 ) -> Result<(), Box<dyn Error>> {
     let mut config = arguments.training.config(arguments.usual(program))?;
     let out = arguments.out.prepare(program.out, &[])?;
-    let (device_name, device) = arguments.out.device.open()?;
+    let (device_name, devices) = arguments.out.open_devices()?;
+    let device = &devices[0];
 
     let model_name = named(&arguments.model, program.model);
     device.seed(config.seed);
     let loaded = M::from_pretrained_with(
         &model_name,
         |config| M::configure(config, arguments.labels),
-        &device,
+        device,
     )?;
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
@@ -152,6 +153,7 @@ pub fn fine_tune<M: Classifier>(
         config: &config,
         out: &out,
         resume: arguments.out.resume,
+        devices: &devices,
         train: &train,
         dev: &dev,
         tokenizer: &tokenizer,

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use burn::train::Interrupter;
 use clap::Args;
 use lora_core::{LoraError, ParameterReport};
@@ -32,9 +33,34 @@ pub struct OutArguments {
     /// Where it computes.
     #[command(flatten)]
     pub device: DeviceArgument,
+    /// Several devices that share each batch, such as `cuda:0,cuda:1`
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        conflicts_with = "device"
+    )]
+    pub devices: Vec<String>,
 }
 
 impl OutArguments {
+    /// Opens the devices and says on standard output which they are; the first one holds the model.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::Device`] if a backend is not compiled in or has no such device.
+    pub fn open_devices(&self) -> Result<(String, Vec<Device>), LoraError> {
+        if self.devices.is_empty() {
+            let (name, device) = self.device.open()?;
+            return Ok((name, vec![device]));
+        }
+        let devices = self.devices.iter().map(|name| lora_core::device(name));
+        let devices = devices.collect::<Result<_, _>>()?;
+        let names = self.devices.join(", ");
+        println!("devices: {names}");
+        Ok((names, devices))
+    }
+
     /// The folder, ready to be written into. Besides what every run writes there may be `more` in it.
     ///
     /// # Errors
@@ -62,6 +88,8 @@ pub struct FineTuning<'a, T: Task> {
     pub out: &'a OutFolder,
     /// Whether to go on where the run stopped.
     pub resume: bool,
+    /// Where it computes.
+    pub devices: &'a [Device],
     /// What it is trained on.
     pub train: &'a TokenizedDataset<T::Example>,
     /// What it is measured on.
@@ -181,6 +209,7 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
             .folder(folder)
             .resume(self.resume)
             .overwrite(self.out.overwrite)
+            .devices(self.devices)
             .progress(Progress::Auto)
             .interrupter(interrupter.clone())
             .train(model, self.train, self.dev)?;

@@ -105,11 +105,12 @@ pub fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     answers.validate()?;
     let files = [PREDICTIONS_NAME, NBEST_NAME, NULL_ODDS_NAME];
     let out = arguments.out.prepare(DEFAULT_OUT, &files)?;
-    let (device_name, device) = arguments.out.device.open()?;
+    let (device_name, devices) = arguments.out.open_devices()?;
+    let device = &devices[0];
 
     let model_name = named(&arguments.model, "roberta-tiny");
     device.seed(config.seed);
-    let loaded = QuestionAnswering::from_pretrained(&model_name, &device)?;
+    let loaded = QuestionAnswering::from_pretrained(&model_name, device)?;
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
     let shape = loaded.model.config().clone();
@@ -147,6 +148,7 @@ pub fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         config: &config,
         out: &out,
         resume: arguments.out.resume,
+        devices: &devices,
         train: &train,
         dev: &dev,
         tokenizer: &tokenizer,

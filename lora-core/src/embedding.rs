@@ -1,13 +1,13 @@
 //! The drop-in for [`burn::nn::Embedding`] that computes an attached adapter in factored form.
 
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
-use burn::nn::{Embedding, EmbeddingConfig};
-use burn::tensor::module::embedding;
+use burn::nn::{Embedding, Initializer};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::LoraAdapters;
 use crate::adapters::MixedBatch;
 use crate::modules_to_save::{SavedCopies, value_for};
+use crate::ops::{lookup, table};
 
 /// An embedding table that knows about [`LoraAdapter`](crate::LoraAdapter)s.
 ///
@@ -27,14 +27,18 @@ pub struct LoraEmbeddingConfig {
     pub n_embedding: usize,
     /// The size of each vector.
     pub d_model: usize,
+    /// Where the vectors start.
+    #[config(default = "Initializer::Normal { mean: 0.0, std: 1.0 }")]
+    pub initializer: Initializer,
 }
 
 impl LoraEmbeddingConfig {
-    /// A table without adapter, initialised as [`EmbeddingConfig`] does.
+    /// A table without adapter.
     pub fn init(&self, device: &Device) -> LoraEmbedding {
-        EmbeddingConfig::new(self.n_embedding, self.d_model)
-            .init(device)
-            .into()
+        let shape = [self.n_embedding, self.d_model];
+        LoraEmbedding {
+            weight: table::init(shape, &self.initializer, device),
+        }
     }
 }
 
@@ -60,7 +64,7 @@ impl LoraEmbedding {
         let copies = self.weight.reparameterization::<SavedCopies<2>>();
         match copies.and_then(|copies| Some((copies, copies.mixed()?))) {
             Some((copies, batch)) => self.by_row(ids, copies, batch),
-            None => embedding(self.weight.val(), ids),
+            None => lookup(self.weight.val(), ids),
         }
     }
 
@@ -75,7 +79,7 @@ impl LoraEmbedding {
         let ids = ids.reshape([rows * sequence, 1]);
         let has = |adapter: &str| copies.get(adapter).is_some();
         let vectors = batch.through_copies(ids, has, |adapter, ids| {
-            embedding(value_for(&self.weight, adapter), ids).squeeze_dim(1)
+            lookup(value_for(&self.weight, adapter), ids).squeeze_dim(1)
         });
         let [_, d_model] = vectors.dims();
         vectors.reshape([rows, sequence, d_model])

@@ -10,9 +10,9 @@ mod encoder;
 mod heads;
 mod pretrained;
 
-use burn::nn::{EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig};
 use burn::tensor::Device;
-use lora_core::{LoraEmbedding, LoraLinear};
+use lora_core::{LoraEmbedding, LoraEmbeddingConfig, LoraLinear};
 
 pub use crate::Activation;
 pub use attention::{Attention, ResidualOutput, SelfAttention};
@@ -38,10 +38,9 @@ fn embedding(rows: usize, config: &BertConfig, device: &Device) -> LoraEmbedding
         mean: 0.0,
         std: config.initializer_range,
     };
-    EmbeddingConfig::new(rows, config.hidden_size)
+    LoraEmbeddingConfig::new(rows, config.hidden_size)
         .with_initializer(normal)
         .init(device)
-        .into()
 }
 
 fn layer_norm(config: &BertConfig, device: &Device) -> LayerNorm {

@@ -10,9 +10,9 @@ mod heads;
 mod pretrained;
 mod transformer;
 
-use burn::nn::{EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig};
 use burn::tensor::Device;
-use lora_core::{LoraConv1D, LoraEmbedding};
+use lora_core::{LoraConv1D, LoraEmbedding, LoraEmbeddingConfig};
 
 pub use attention::Attention;
 pub use cache::Cache;
@@ -34,10 +34,9 @@ fn embedding(rows: usize, config: &Gpt2Config, device: &Device) -> LoraEmbedding
         mean: 0.0,
         std: config.initializer_range,
     };
-    EmbeddingConfig::new(rows, config.n_embd)
+    LoraEmbeddingConfig::new(rows, config.n_embd)
         .with_initializer(normal)
         .init(device)
-        .into()
 }
 
 fn layer_norm(config: &Gpt2Config, device: &Device) -> LayerNorm {

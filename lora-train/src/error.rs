@@ -346,6 +346,18 @@ pub enum TrainError {
     /// The values of a tensor could not be fetched from the device.
     #[error("cannot read a result from the device: {0}")]
     Device(String),
+    /// A device failed during a step; most often its memory is full.
+    #[error(
+        "device {device} failed during training: {message}; if its memory is full, a smaller \
+         batch_size with more gradient_accumulation_steps, or gradient_checkpointing, needs less; \
+         the run can be resumed from its last checkpoint"
+    )]
+    DeviceFailed {
+        /// The device.
+        device: String,
+        /// What its backend said.
+        message: String,
+    },
     /// The numbers of a run cannot be read.
     #[error("{path}: {message}", path = path.display())]
     Metrics {

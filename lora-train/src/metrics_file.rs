@@ -186,6 +186,7 @@ mod tests {
             evaluation: Some(Evaluation::new([("loss", 0.25)].into(), 3, "examples")),
             best_step: Some(1),
             seconds: 3.0,
+            sent_per_step: None,
             stopped: Some(Stopped::Early),
         };
         let method = Method::lora(LoraConfig::new(), &tiny_config());

@@ -5,6 +5,7 @@ mod gradients;
 mod lock;
 mod log;
 mod progress;
+mod replicas;
 mod steps;
 
 use std::path::{Path, PathBuf};
@@ -80,6 +81,7 @@ pub struct Trainer<T: Task> {
     overwrite: bool,
     progress: Progress,
     interrupter: Interrupter,
+    devices: Vec<Device>,
     configure: Vec<Configure<T>>,
 }
 
@@ -98,6 +100,8 @@ pub struct Trained<T> {
     pub best_step: Option<usize>,
     /// The time that the run took, measurements included, without what came before a resumption.
     pub seconds: f64,
+    /// How many bytes a step sends between the devices at most, if there are several.
+    pub sent_per_step: Option<usize>,
     /// Why it ended before its last step, if it did.
     pub stopped: Option<Stopped>,
 }
@@ -125,6 +129,7 @@ impl<T: Task> Trainer<T> {
             overwrite: false,
             progress: Progress::default(),
             interrupter: Interrupter::new(),
+            devices: Vec::new(),
             configure: Vec::new(),
         }
     }
@@ -167,6 +172,20 @@ impl<T: Task> Trainer<T> {
         self
     }
 
+    /// Computes on these devices instead of the model's own: on several, each batch of `batch_size`
+    /// examples is shared out among them, and the step is that of one device up to rounding. The first
+    /// one makes the steps and the measurements.
+    ///
+    /// Frozen weights are sent to a device once. After that only gradients come back and the values
+    /// that train go out, at every step: what [`Trained::sent_per_step`] counts.
+    ///
+    /// Dropout takes its numbers from each device's generator; two threads on one device share it, so
+    /// that naming a device twice is for trying things out.
+    pub fn devices(mut self, devices: impl Into<Vec<Device>>) -> Self {
+        self.devices = devices.into();
+        self
+    }
+
     /// Changes Burn's own training: adds metrics, loggers, checkpointers with a strategy, early
     /// stopping, ….
     ///
@@ -189,7 +208,7 @@ impl<T: Task> Trainer<T> {
     /// [`Task::check`] gives; [`TrainError::Diverged`] as soon as a loss or a gradient is not finite,
     /// before it reaches the weights; [`TrainError::FolderInUse`], [`TrainError::CheckpointsExist`];
     /// [`TrainError::Resume`] if the checkpoint is of another run; [`TrainError::Checkpoint`] if one
-    /// cannot be written, [`TrainError::TrainerState`], [`TrainError::OptimizerState`] and
+    /// cannot be written, [`TrainError::DeviceFailed`], [`TrainError::TrainerState`], [`TrainError::OptimizerState`] and
     /// [`TrainError::Lora`] if one cannot be read; [`TrainError::Training`] if the device or a metric
     /// fails; [`TrainError::Io`].
     pub fn train(
@@ -204,10 +223,20 @@ impl<T: Task> Trainer<T> {
         model.check(train_data.examples(), config.batch_size)?;
         model.check(dev_data.examples(), config.batch_size)?;
 
-        let device = device_of(&model);
-        device.seed(config.seed);
+        let own = [device_of(&model)];
+        let named = match self.devices.is_empty() {
+            true => &own[..],
+            false => &self.devices,
+        };
+        own.iter().chain(named).for_each(|d| d.seed(config.seed));
         // Lazy weights would otherwise take random numbers between those of the dropout.
         initialize(&model);
+        let devices: Vec<_> = named.iter().map(|d| training_device(d, config)).collect();
+        let device = devices[0].clone();
+        let model = match named[0] == own[0] {
+            true => model,
+            false => model.fork(&device),
+        };
         let mut model = model.train();
         if config.lora_fa {
             model = LoraFa::freeze(model)?;
@@ -238,17 +267,10 @@ impl<T: Task> Trainer<T> {
         let scheduler = config.scheduler(&model, total, state.step)?;
         let (renderer, lines) = self.progress.parts(&self.interrupter);
         let (recorder, dev_measures) = Recorder::new(renderer, state.history.evaluations.len());
-        let device = training_device(device, config);
         if config.gradient_checkpointing {
             model = gradient_checkpointing::enable(model);
         }
-        let loader = RunLoader::new(
-            &model,
-            train_data.shared(),
-            config,
-            device.clone(),
-            state.step,
-        );
+        let loader = RunLoader::new(&model, train_data.shared(), config, &devices, state.step);
         let training = supervised(&model, config, loader, dev_data, &device);
         let training = self.configure.into_iter().fold(training, |t, f| f(t));
         let trainee = Trainee {
@@ -263,6 +285,7 @@ impl<T: Task> Trainer<T> {
             folder: folder.clone(),
             lines,
             best: None,
+            sent_per_step: None,
             stopped: None,
             error: None,
         }));
@@ -271,7 +294,7 @@ impl<T: Task> Trainer<T> {
             examples: train_data.examples().len(),
             dev_examples: dev_data.examples().len(),
             total,
-            device,
+            devices,
             dev_measures,
             run: run.clone(),
         };
@@ -305,6 +328,7 @@ impl<T: Task> Trainer<T> {
             history: std::mem::take(&mut run.state.history),
             evaluation,
             best_step: run.state.best.map(|best| best.step),
+            sent_per_step: run.sent_per_step,
             seconds: start.elapsed().as_secs_f64(),
             stopped: run.stopped.take(),
         })
@@ -325,7 +349,8 @@ fn last_state(checkpoints: &Checkpoints, resume: bool) -> Result<Option<TrainerS
 }
 
 /// The device that computes gradients.
-fn training_device(device: Device, config: &TrainingConfig) -> Device {
+fn training_device(device: &Device, config: &TrainingConfig) -> Device {
+    let device = device.clone();
     let device = match device.is_autodiff() {
         true => device,
         false => device.autodiff(),

@@ -42,7 +42,8 @@ pub(crate) struct RunLoader<T: Task> {
     examples: Arc<Vec<T::Example>>,
     batcher: Arc<T::Batcher>,
     config: TrainingConfig,
-    device: Device,
+    /// Where the parts of a step are computed, in turn.
+    devices: Vec<Device>,
     /// The steps that were done before.
     done: usize,
 }
@@ -52,24 +53,24 @@ impl<T: Task> RunLoader<T> {
         model: &T,
         examples: Arc<Vec<T::Example>>,
         config: &TrainingConfig,
-        device: Device,
+        devices: &[Device],
         done: usize,
     ) -> Self {
         Self {
             examples,
             batcher: Arc::new(model.batcher()),
             config: config.clone(),
-            device,
+            devices: devices.to_vec(),
             done,
         }
     }
 
-    fn with(&self, examples: Arc<Vec<T::Example>>, device: Device) -> Self {
+    fn with(&self, examples: Arc<Vec<T::Example>>, devices: Vec<Device>) -> Self {
         Self {
             examples,
             batcher: self.batcher.clone(),
             config: self.config.clone(),
-            device,
+            devices,
             done: self.done,
         }
     }
@@ -108,12 +109,13 @@ impl<T: Task> RunLoader<T> {
     ) -> bool {
         let of = |index: &usize| &self.examples[*index];
         let losses = indices.iter().map(|index| T::losses_of(of(index))).sum();
-        let parts = indices.chunks(self.config.batch_size);
+        let devices = self.devices.len().max(1);
+        let parts = indices.chunks(self.config.batch_size.div_ceil(devices));
         let count = parts.len();
         parts.enumerate().all(|(part, indices)| {
             let examples = indices.iter().map(|index| of(index).clone()).collect();
             send(MicroBatch {
-                batch: self.batcher.batch(examples, &self.device),
+                batch: self.batcher.batch(examples, &self.devices[part % devices]),
                 losses,
                 step,
                 part,
@@ -128,7 +130,7 @@ impl<T: Task> RunLoader<T> {
 
 impl<T: Task> DataLoader<MicroBatch<T::Batch>> for RunLoader<T> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<MicroBatch<T::Batch>> + 'a> {
-        let worker = self.with(self.examples.clone(), self.device.clone());
+        let worker = self.with(self.examples.clone(), self.devices.clone());
         let (sender, receiver) = sync_channel(PREFETCHED);
         let thread = std::thread::spawn(move || worker.work(|batch| sender.send(batch).is_ok()));
         Box::new(RunIterator {
@@ -145,12 +147,12 @@ impl<T: Task> DataLoader<MicroBatch<T::Batch>> for RunLoader<T> {
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<MicroBatch<T::Batch>>> {
-        Arc::new(self.with(self.examples.clone(), device.clone()))
+        Arc::new(self.with(self.examples.clone(), vec![device.clone()]))
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<MicroBatch<T::Batch>>> {
         let examples = Arc::new(self.examples[start..end].to_vec());
-        Arc::new(self.with(examples, self.device.clone()))
+        Arc::new(self.with(examples, self.devices.clone()))
     }
 }
 
@@ -211,7 +213,7 @@ mod tests {
         let device = default_device();
         let data = TokenizedDataset::encode(&examples, &tokenizer(), &tiny_config(), 16).unwrap();
         let model = SequenceClassification::new(&tiny_config(), &device);
-        RunLoader::new(&model, data.shared(), config, device, done)
+        RunLoader::new(&model, data.shared(), config, &[device], done)
     }
 
     type Place = (usize, usize, bool, bool, usize, Vec<usize>);

@@ -75,6 +75,13 @@ impl Lines {
         self.write(&format!("going on after step {step} of {total}"));
     }
 
+    pub(super) fn sends(&mut self, devices: usize, bytes: usize) {
+        let megabytes = bytes as f64 / 1e6;
+        self.write(&format!(
+            "{devices} devices, {megabytes:.2} MB between them at each step"
+        ));
+    }
+
     pub(super) fn evaluation(&mut self, record: &EvaluationRecord) {
         self.write(&record.to_string());
     }

@@ -48,6 +48,8 @@ pub(super) struct Run {
     pub(super) lines: Lines,
     /// The values that measured best, if there is no folder for them.
     pub(super) best: Option<Parameters>,
+    /// How many bytes a step sends between devices at most, if there are several.
+    pub(super) sent_per_step: Option<usize>,
     pub(super) stopped: Option<Stopped>,
     pub(super) error: Option<TrainError>,
 }
@@ -61,8 +63,8 @@ pub(super) struct Steps {
     pub(super) dev_examples: usize,
     /// The number of steps of the whole run.
     pub(super) total: usize,
-    /// Where gradients are computed.
-    pub(super) device: Device,
+    /// Where gradients are computed; the first one makes the steps.
+    pub(super) devices: Vec<Device>,
     /// What Burn's metrics make of the development examples.
     pub(super) dev_measures: DevMeasures,
     pub(super) run: Arc<Mutex<Run>>,
@@ -114,7 +116,7 @@ impl<T: Task> SupervisedLearningStrategy<Trainee<T>> for Steps {
     ) -> (Trainee<T>, SupervisedTrainingEventProcessor<Trainee<T>>) {
         let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
         let mut learner = learner;
-        learner.fork(&self.device);
+        learner.fork(&self.devices[0]);
         let mut session = Session::new(self, &mut run, learner.model(), valid, components);
         let result = session.go(train.as_ref());
         let (model, event_processor) = session.end();

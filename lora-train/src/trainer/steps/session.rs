@@ -6,13 +6,14 @@ use burn::data::dataloader::{DataLoader, Progress};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::GradientsAccumulator;
 use burn::train::{
-    EventProcessorTraining, Interrupter, LearnerEvent, SupervisedTrainingEventProcessor, TrainStep,
-    TrainingComponents, TrainingError, TrainingItem, ValidLoader,
+    EventProcessorTraining, Interrupter, LearnerEvent, SupervisedTrainingEventProcessor,
+    TrainOutput, TrainStep, TrainingComponents, TrainingError, TrainingItem, ValidLoader,
 };
 
 use super::{Run, Steps};
 use crate::data::{MicroBatch, mix};
 use crate::trainer::gradients::clip;
+use crate::trainer::replicas::Replicas;
 use crate::{StepRecord, Task, TrainError, Trainee};
 
 /// A run from where it begins, or goes on, to where it ends.
@@ -20,6 +21,7 @@ pub(super) struct Session<'a, T: Task> {
     pub(super) steps: &'a Steps,
     pub(super) run: &'a mut Run,
     pub(super) model: Trainee<T>,
+    replicas: Replicas<T>,
     pub(super) valid: ValidLoader<Trainee<T>>,
     pub(super) components: TrainingComponents<Trainee<T>>,
     /// The training between two measurements, once it has begun.
@@ -71,8 +73,9 @@ impl<'a, T: Task> Session<'a, T> {
         Self {
             steps,
             run,
+            replicas: Replicas::new(&model, &steps.devices),
             model,
-            valid: valid.to_device(&steps.device.clone().inner()),
+            valid: valid.to_device(&steps.devices[0].clone().inner()),
             components,
             round: None,
             logged: Seen::nothing(),
@@ -98,14 +101,19 @@ impl<'a, T: Task> Session<'a, T> {
             }
         }
         let mut current = None;
+        let mut parts = Vec::new();
         for part in train.iter() {
             let part = part.map_err(|e| TrainError::Training(TrainingError::from(e).into()))?;
             let (step, ends_step, losses) = (part.step, part.ends_step, part.losses);
+            parts.push(part);
+            if !ends_step && parts.len() < self.replicas.count() {
+                continue;
+            }
             let mut now = match current.take() {
                 Some(current) => current,
                 None => self.begin_step(),
             };
-            self.add(&mut now, part)?;
+            self.add(&mut now, std::mem::take(&mut parts))?;
             if !ends_step {
                 current = Some(now);
                 continue;
@@ -181,19 +189,33 @@ impl<'a, T: Task> Session<'a, T> {
         }
     }
 
-    /// Adds a batch's part to the step.
+    /// Adds parts to the step, at most one for each device.
     fn add(
         &mut self,
         current: &mut Current<Trainee<T>>,
-        part: MicroBatch<T::Batch>,
+        parts: Vec<MicroBatch<T::Batch>>,
     ) -> Result<(), TrainError> {
-        let (step, losses, tokens) = (part.step, part.losses, part.tokens);
-        let count = part.examples.len();
-        current.examples.extend(&part.examples);
-        // The dropout of a step is a function of its place, so that a run can go on anywhere.
-        let place = [self.steps.config.seed, step as u64, part.part as u64];
-        self.steps.device.seed(mix(&place));
-        let output = TrainStep::step(&self.model, part);
+        let mut seen = Vec::with_capacity(parts.len());
+        for (index, part) in parts.iter().enumerate() {
+            // The dropout of a step is a function of its place, so that a run can go on anywhere.
+            let place = [self.steps.config.seed, part.step as u64, part.part as u64];
+            self.replicas.device(index).seed(mix(&place));
+            current.examples.extend(&part.examples);
+            seen.push((part.step, part.losses, part.tokens, part.examples.len()));
+        }
+        let outputs = self.replicas.steps(&self.model, parts)?;
+        for (seen, output) in seen.into_iter().zip(outputs) {
+            self.add_output(current, seen, output)?;
+        }
+        Ok(())
+    }
+
+    fn add_output(
+        &mut self,
+        current: &mut Current<Trainee<T>>,
+        (step, losses, tokens, count): (usize, usize, usize, usize),
+        output: TrainOutput<T::Output>,
+    ) -> Result<(), TrainError> {
         let sum: f32 = T::losses(&output.item)
             .sum()
             .try_into_scalar()
@@ -251,6 +273,17 @@ impl<'a, T: Task> Session<'a, T> {
         let learning_rate = current.rate.base();
         let model = self.model.clone();
         self.model = model.optimize(&mut self.run.optimizer, current.rate, gradients);
+        self.replicas.follow(&self.model);
+        if self.replicas.count() > 1 {
+            let sent = self.replicas.take_sent();
+            match &mut self.run.sent_per_step {
+                Some(most) => *most = sent.max(*most),
+                None => {
+                    self.run.lines.sends(self.replicas.count(), sent);
+                    self.run.sent_per_step = Some(sent);
+                }
+            }
+        }
         self.run.state.step = step;
         self.run.state.history.steps.push(StepRecord {
             loss: current.loss,

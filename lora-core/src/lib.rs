@@ -86,6 +86,6 @@ pub use error::LoraError;
 pub use inject::{DEFAULT_ADAPTER, InjectionPlan};
 pub use linear::{LoraLinear, LoraLinearConfig};
 pub use modules_to_save::SavedCopies;
-pub use report::ParameterReport;
+pub use report::{ParameterReport, grouped};
 pub use status::{AdapterStatus, Agreement, Aspect, Irregularity, LayerStatus, ModelStatus};
 pub use weighted::{Combination, CombinationType, MajoritySignMethod};

@@ -95,8 +95,8 @@ impl fmt::Display for ParameterReport {
     }
 }
 
-/// A number with its thousands separated.
-fn grouped(number: usize) -> String {
+/// A number with commas between its thousands, as people read it.
+pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -1,10 +1,10 @@
 //! Which classes were taken for which.
 
 use super::Classes;
-use super::numbers::count;
 use crate::Evaluation;
 use crate::html::{escape, table};
 use crate::metric::ConfusionMatrix;
+use lora_core::grouped;
 
 /// How much of the colour is in a cell that has all examples of its row, in percent.
 pub(crate) const DEEPEST: u32 = 40;
@@ -50,7 +50,7 @@ fn square(classes: &Classes<'_>, matrix: &ConfusionMatrix) -> String {
             html += &format!(
                 "<td style=\"background:color-mix(in srgb,var(--strong) {depth}%,var(--page))\">\
                  {} ({:.0} %)</td>",
-                count(number),
+                grouped(number),
                 100.0 * share
             );
         }
@@ -74,7 +74,7 @@ fn list(classes: &Classes<'_>, matrix: &ConfusionMatrix) -> String {
         .take(MOST_CONFUSIONS)
         .map(|(number, right, said)| {
             let name = |class| escape(&classes.name(class));
-            vec![name(right), name(said), count(number)]
+            vec![name(right), name(said), grouped(number)]
         })
         .collect();
     let head = ["right", "said", "how often"].map(String::from);

@@ -1,9 +1,10 @@
 //! What was trained on what, and what came of it.
 
-use super::numbers::{count, duration, measure, value_or_dash};
+use super::numbers::{duration, measure, value_or_dash};
 use crate::html::escape;
 use crate::plot::words;
 use crate::{RunMetrics, Stopped};
+use lora_core::grouped;
 
 pub(super) fn title(metrics: &RunMetrics) -> String {
     format!(
@@ -33,14 +34,14 @@ pub(super) fn section(metrics: &RunMetrics) -> String {
         html += "</ul>\n";
         html += &format!(
             "<p class=\"muted\">The final model on {} development {}.</p>\n",
-            count(evaluation.count),
+            grouped(evaluation.count),
             escape(&evaluation.unit),
         );
     }
     let facts = [
         ("Base model", metrics.model.clone()),
         ("Data", metrics.data.clone()),
-        ("Training examples", count(metrics.train_examples)),
+        ("Training examples", grouped(metrics.train_examples)),
         ("Device", metrics.device.clone()),
         ("Took", duration(metrics.seconds)),
         (
@@ -54,7 +55,7 @@ pub(super) fn section(metrics: &RunMetrics) -> String {
             "Peak memory",
             value_or_dash(metrics.peak_rss_mb, |mb| format!("{mb:.0} MB")),
         ),
-        ("Steps", count(metrics.steps())),
+        ("Steps", grouped(metrics.steps())),
         ("Best step", best_step(metrics)),
         ("Ended because", stopped(metrics.stopped.as_ref())),
     ];
@@ -79,7 +80,7 @@ fn best_step(metrics: &RunMetrics) -> String {
             true => ", whose weights were kept",
             false => "",
         };
-        format!("{} (by {by}){kept}", count(step))
+        format!("{} (by {by}){kept}", grouped(step))
     })
 }
 

@@ -1,9 +1,9 @@
 //! How long the sequences are.
 
-use super::numbers::count;
 use crate::chart::{Histogram, inline};
 use crate::data::LengthSummary;
 use crate::html::escape;
+use lora_core::grouped;
 
 /// The size of a chart in its own units; it is scaled to the page.
 const SIZE: (u32, u32) = (410, 230);
@@ -27,11 +27,11 @@ pub(super) fn section(
         let words = format!(
             "{} sequences of {shortest} to {longest} tokens, {mean:.1} on average; {} cut to the \
              maximum length",
-            count(*all),
+            grouped(*all),
             match *cut {
                 0 => "none was".to_string(),
                 1 => "1 was".to_string(),
-                many => format!("{} were", count(many)),
+                many => format!("{} were", grouped(many)),
             },
         );
         let histogram = Histogram {

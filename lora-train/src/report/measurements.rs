@@ -1,9 +1,10 @@
 //! Every measurement, as a table.
 
-use super::numbers::{count, measure, number};
+use super::numbers::{measure, number};
 use crate::html::{escape, table};
 use crate::plot::words;
 use crate::{RunMetrics, history};
+use lora_core::grouped;
 
 pub(super) fn section(metrics: &RunMetrics) -> String {
     let Some(last) = metrics.evaluations.last() else {
@@ -18,8 +19,8 @@ pub(super) fn section(metrics: &RunMetrics) -> String {
         .iter()
         .map(|record| {
             let step = match metrics.best_step == Some(record.step) {
-                true => format!("<strong>{} (best)</strong>", count(record.step)),
-                false => count(record.step),
+                true => format!("<strong>{} (best)</strong>", grouped(record.step)),
+                false => grouped(record.step),
             };
             let mut row = vec![
                 step,

@@ -1,9 +1,9 @@
 //! What the model got wrong.
 
 use super::Classes;
-use super::numbers::count;
 use crate::Evaluation;
 use crate::html::escape;
+use lora_core::grouped;
 
 /// How many mistakes are shown.
 const MOST: usize = 30;
@@ -19,7 +19,7 @@ pub(super) fn section(classes: &Classes<'_>, evaluation: &Evaluation) -> String 
     if mistakes.is_empty() {
         return html + "<p>The model got every development example right.</p>\n";
     }
-    let (all, wrong) = (count(evaluation.outcomes.len()), count(mistakes.len()));
+    let (all, wrong) = (grouped(evaluation.outcomes.len()), grouped(mistakes.len()));
     html += &match mistakes.len() > MOST {
         true => {
             format!(
@@ -35,7 +35,7 @@ pub(super) fn section(classes: &Classes<'_>, evaluation: &Evaluation) -> String 
             "<li><p>{}</p><p class=\"muted\">Example {}: said <strong>{}</strong> with {:.1} %, \
              right is <strong>{}</strong></p></li>\n",
             escape(text.as_deref().unwrap_or("(the text is not known)")),
-            count(index + 1),
+            grouped(index + 1),
             escape(&classes.name(outcome.said)),
             100.0 * outcome.probability,
             escape(&classes.name(outcome.right)),

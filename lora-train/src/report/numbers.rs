@@ -44,19 +44,6 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-/// A count with its thousands separated.
-pub(crate) fn count(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,7 +59,7 @@ mod tests {
         assert_eq!(measure("accuracy", f64::NAN), "n/a");
         assert_eq!(measure("loss", 0.875), "0.8750");
         assert_eq!(
-            (count(7), count(1_234_567)),
+            (lora_core::grouped(7), lora_core::grouped(1_234_567)),
             ("7".into(), "1,234,567".into())
         );
     }

@@ -1,8 +1,8 @@
 //! What trained.
 
 use lora_core::ParameterReport;
+use lora_core::grouped;
 
-use super::numbers::count;
 use crate::html::{escape, table};
 
 pub(super) fn section(report: &ParameterReport) -> String {
@@ -19,7 +19,7 @@ pub(super) fn section(report: &ParameterReport) -> String {
         .into_iter()
         .map(|(name, number)| {
             let percent = format!("{:.3} %", 100.0 * number as f64 / total);
-            vec![name.to_string(), count(number), percent]
+            vec![name.to_string(), grouped(number), percent]
         })
         .collect();
     let head = ["parameters", "count", "of all"].map(String::from);

@@ -24,6 +24,8 @@ mod kernels;
 mod layer_norm;
 mod linear;
 #[cfg(feature = "flex")]
+mod panels;
+#[cfg(feature = "flex")]
 mod simd;
 
 pub use attention::{AttentionOptions, Sequences, attention, self_attention};

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import bitsandbytes.functional as bnb
+import bitsandbytes.nn
 import numpy as np
 import torch
 from safetensors.torch import save_file
@@ -68,6 +69,22 @@ def blockwise(tensors):
         tensors[f"{key}.left"] = bnb.dequantize_blockwise(codes, state)[::EVERY].clone()
 
 
+def checkpoint():
+    """Linear layers as transformers saves them: the state of bitsandbytes' own modules."""
+    tensors = {}
+    for name, made in {
+        "nf4": bitsandbytes.nn.Linear4bit(64, 32, quant_type="nf4", compress_statistics=True),
+        "fp4": bitsandbytes.nn.Linear4bit(64, 32, quant_type="fp4", compress_statistics=False),
+        "int8": bitsandbytes.nn.Linear8bitLt(64, 32, has_fp16_weights=False),
+    }.items():
+        with torch.no_grad():
+            made.weight.data = values((32, 64))
+            made.bias.zero_()
+        state = made.to("cpu").state_dict()
+        tensors |= {f"{name}.{key}": value.clone() for key, value in state.items()}
+    return tensors
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -80,6 +97,7 @@ def main():
     int8(tensors)
     blockwise(tensors)
     save_file(tensors, folder / "cases.safetensors")
+    save_file(checkpoint(), folder / "checkpoint.safetensors")
 
 
 if __name__ == "__main__":

@@ -4,15 +4,21 @@
 //! NF4 and FP4 in blocks with double quantization, 8-bit whole numbers by rows, and the 8-bit
 //! dynamic types.
 
+mod checkpoint;
+mod config;
 mod double;
 mod dynamic;
 mod format;
 pub(crate) mod four_bit;
 mod int8;
+mod model;
 mod weight;
 
+pub use checkpoint::write_quantized;
+pub use config::QuantizationConfig;
 pub use dynamic::{Blockwise, Dynamic};
 pub use format::WeightFormat;
+pub use model::{LoadedWeight, QuantizedWeight, dequantize, load_quantized, quantized};
 pub use weight::PackedWeight;
 
 #[cfg(test)]

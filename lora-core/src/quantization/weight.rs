@@ -108,6 +108,14 @@ impl PackedWeight {
         }
     }
 
+    /// Whether the scales of its blocks are quantized too.
+    pub fn is_nested(&self) -> bool {
+        match &self.codes {
+            Codes::FourBit { scales, .. } => matches!(scales, Scales::Nested { .. }),
+            Codes::Int8 { .. } => false,
+        }
+    }
+
     /// The memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
         match &self.codes {

@@ -49,7 +49,8 @@ def four_bit(tensors):
 
 
 def int8(tensors):
-    weight = values((24, 96))
+    # As `Linear8bitLt` does it.
+    weight = values((24, 96)).half()
     codes, scales, _ = torch.ops.bitsandbytes.int8_vectorwise_quant(weight)
     tensors["int8.codes"] = codes
     tensors["int8.absmax"] = scales

@@ -86,7 +86,11 @@ impl Parts<'_> {
         let values: Vec<f32> = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
         match values.iter().all(|value| value.is_finite()) {
             true => Ok(values),
-            false => Err(self.broken(part, "it has values that are NaN or infinite")),
+            false => Err(LoraError::QuantizationState {
+                path: self.file.path().to_path_buf(),
+                tensor: name,
+                message: "it has values that are NaN or infinite".to_string(),
+            }),
         }
     }
 

@@ -44,7 +44,7 @@ impl Default for QuantizationConfig {
 
 impl QuantizationConfig {
     /// The modules that stay as they are unless `llm_int8_skip_modules` says which: heads.
-    pub const SKIPPED: [&'static str; 3] = ["classifier", "qa_outputs", "lm_head"];
+    pub const SKIPPED: [&'static str; 4] = ["classifier", "qa_outputs", "score", "lm_head"];
 
     /// A base in this format, 4-bit ones with double quantization, as in QLoRA.
     pub fn new(format: WeightFormat) -> Self {

@@ -68,6 +68,12 @@ impl PackedWeight {
             WeightFormat::Fp4 => FourBit::Fp4,
             WeightFormat::Int8 => {
                 let (codes, scales) = int8::quantize(values, shape[1]);
+                if scales.iter().any(|scale| !scale.is_finite()) {
+                    return Err(refused(
+                        "it has values above 65504, which half precision does not reach: use nf4"
+                            .to_string(),
+                    ));
+                }
                 let codes = Codes::Int8 { codes, scales };
                 return Ok(Self { shape, codes });
             }
@@ -244,6 +250,9 @@ mod tests {
         assert!(error.contains("48"), "{error}");
         let error = refused(&[f32::NAN; 64], [8, 8], 64);
         assert!(error.contains("NaN"), "{error}");
+        let large = [1e5; 64];
+        let int8 = PackedWeight::quantize("w", &large, [8, 8], WeightFormat::Int8, 64, false);
+        assert!(int8.unwrap_err().to_string().contains("65504"));
         let error = refused(&values(64), [8, 9], 64);
         assert!(error.contains("[8, 9]"), "{error}");
     }

@@ -15,6 +15,7 @@ use std::time::Instant;
 use burn::module::{Lora, Module, ParamGroup};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn_lora_examples::method_arguments::Base;
 use clap::{Parser, ValueEnum};
 use lora_core::{LoraConfig, ParameterReport, TargetModules};
 use lora_models::bert::{BertConfig, EncoderInput};
@@ -68,6 +69,9 @@ struct Arguments {
     /// What is trained
     #[arg(long, default_value = "lora")]
     mode: Mode,
+    /// How the weights of the base's linear layers are stored
+    #[arg(long, value_enum, default_value_t = Base::F32)]
+    base: Base,
     /// Steps that are timed
     #[arg(long, default_value_t = 8)]
     steps: usize,
@@ -116,6 +120,7 @@ fn classify(
     device: &Device,
 ) -> Result<(), Box<dyn Error>> {
     let model = bert::SequenceClassification::new(&config, device);
+    let model = stored(model, arguments)?;
     let targets = arguments.targets.as_deref().unwrap_or("query,value");
     let lora = |config: LoraConfig| Method::lora(config, model.config());
     let model = match method(arguments, targets, lora) {
@@ -135,7 +140,7 @@ fn classify(
 }
 
 fn language_model(arguments: &Arguments, device: &Device) -> Result<(), Box<dyn Error>> {
-    let model = CausalLm::new(&Gpt2Config::small(), device);
+    let model = stored(CausalLm::new(&Gpt2Config::small(), device), arguments)?;
     let targets = arguments.targets.as_deref().unwrap_or("c_attn");
     let lora = |config: LoraConfig| Method::causal_lora(config, model.config());
     let model = match method(arguments, targets, lora) {
@@ -157,6 +162,15 @@ fn language_model(arguments: &Arguments, device: &Device) -> Result<(), Box<dyn 
         let logits = logits.reshape([batch * (seq - 1), vocabulary]);
         loss::cross_entropy(logits, next.clone(), None)
     })
+}
+
+/// `model` with its weights as `--base` says.
+fn stored<M: Module>(model: M, arguments: &Arguments) -> Result<M, Box<dyn Error>> {
+    match (arguments.base.quantization(), arguments.mode) {
+        (None, _) => Ok(model),
+        (Some(quantization), Mode::Lora) => Ok(quantization.quantize(model)?),
+        (Some(_), _) => Err("--base is for --mode lora".into()),
+    }
 }
 
 /// What is trained, by this crate's methods; `None` for Burn's `apply_lora`.
@@ -237,6 +251,7 @@ fn time<M: Module>(
     let line = json!({
         "arch": name(arguments.arch),
         "mode": name(arguments.mode),
+        "base": arguments.base.quantization().map(|base| base.format()).transpose()?.map(|f| f.name()),
         "batch": arguments.batch,
         "seq": arguments.seq,
         "rank": arguments.rank,

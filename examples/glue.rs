@@ -80,7 +80,13 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     device.seed(config.seed);
     let model_name = arguments.model.as_str();
     let configure = |config: BertConfig| config.with_labels(task.label_names());
-    let loaded = SequenceClassification::from_pretrained_with(model_name, configure, device)?;
+    let quantization = arguments.method.quantization()?;
+    let loaded = SequenceClassification::from_pretrained_quantized(
+        model_name,
+        configure,
+        quantization.as_ref(),
+        device,
+    )?;
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
     let shape = loaded.model.config().clone();

@@ -119,9 +119,10 @@ pub fn fine_tune<M: Classifier>(
 
     let model_name = named(&arguments.model, program.model);
     device.seed(config.seed);
-    let loaded = M::from_pretrained_with(
+    let loaded = M::from_pretrained_quantized(
         &model_name,
         |config| M::configure(config, arguments.labels),
+        arguments.method.quantization()?.as_ref(),
         device,
     )?;
     println!("model: {model_name}: {}", loaded.report);

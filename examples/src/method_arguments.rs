@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use lora_core::quantization::{QuantizationConfig, WeightFormat};
 use lora_core::{LoraConfig, TargetModules, TaskType};
 use lora_models::TextConfig;
 use lora_train::Method;
@@ -31,6 +32,35 @@ pub struct MethodArguments {
     /// Dropout before the adapters
     #[arg(long, value_name = "P")]
     pub lora_dropout: Option<f64>,
+    /// How the weights of the model's linear layers are stored (QLoRA), but for its head
+    #[arg(long, value_enum, default_value_t = Base::F32)]
+    pub base: Base,
+}
+
+/// How a base's weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Base {
+    /// 32-bit floats
+    F32,
+    /// 4-bit normal floats
+    Nf4,
+    /// 4-bit floats
+    Fp4,
+    /// 8-bit whole numbers
+    Int8,
+}
+
+impl Base {
+    /// What is told the model that is loaded; `None` for 32-bit floats.
+    pub fn quantization(self) -> Option<QuantizationConfig> {
+        let format = match self {
+            Self::F32 => return None,
+            Self::Nf4 => WeightFormat::Nf4,
+            Self::Fp4 => WeightFormat::Fp4,
+            Self::Int8 => WeightFormat::Int8,
+        };
+        Some(QuantizationConfig::new(format))
+    }
 }
 
 /// A way to fine-tune.
@@ -62,6 +92,20 @@ pub struct UsualAdapters<'a> {
 }
 
 impl MethodArguments {
+    /// How the model's weights are to be quantized while it is loaded, if they are.
+    ///
+    /// # Errors
+    ///
+    /// A method that trains them.
+    pub fn quantization(&self) -> Result<Option<QuantizationConfig>, Box<dyn Error>> {
+        match (self.base.quantization(), self.method) {
+            (Some(_), Kind::Full) => {
+                Err("--base: weights in few bits cannot be trained; leave --method out".into())
+            }
+            (quantization, _) => Ok(quantization),
+        }
+    }
+
     /// The method for a model that `model` describes.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod forward;
 mod merged;
 mod mixed_batch;
 mod module;
+mod packed;
 mod update;
 
 use std::sync::Arc;
@@ -20,11 +21,13 @@ pub use module::LoraModule;
 
 use crate::init::eva::Recorder;
 use crate::init::residual::Residual;
+use crate::quantization::PackedWeight;
 use crate::{LoraAdapter, LoraConfig};
 use attachments::met;
 pub use attachments::needs_all_rows;
 use merged::Merged;
 pub(crate) use mixed_batch::MixedBatch;
+pub(crate) use packed::{stand_in, values as values_of_packed};
 
 /// The adapters of one weight, by name: the [`Reparameterization`] that is attached to it.
 ///
@@ -44,6 +47,8 @@ pub struct LoraAdapters {
     residual: Option<Residual>,
     /// Who looks at the layer's inputs.
     recorder: Option<Recorder>,
+    /// The base's values, if they are stored in few bits and not in the parameter.
+    packed: Option<Arc<PackedWeight>>,
 }
 
 #[derive(Debug, Clone)]
@@ -68,6 +73,7 @@ impl LoraAdapters {
             batch: None,
             residual: None,
             recorder: None,
+            packed: None,
         }
     }
 
@@ -154,8 +160,9 @@ impl LoraAdapters {
         self.recorder.is_some()
     }
 
+    /// Whether there is nothing to attach to the weight.
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.is_empty() && self.packed.is_none()
     }
 
     /// Makes `names` the active adapters, and the only ones that are trained.

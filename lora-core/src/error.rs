@@ -477,6 +477,34 @@ pub enum LoraError {
         /// The parameters that differ.
         parameters: Vec<String>,
     },
+    /// A setting of a quantized base has a value that cannot be used.
+    #[error("quantization: `{field}` is {value}, expected {expected}")]
+    QuantizationConfig {
+        /// The field, by transformers' name.
+        field: &'static str,
+        /// The value found.
+        value: String,
+        /// What is accepted.
+        expected: &'static str,
+    },
+    /// A weight cannot be quantized.
+    #[error("{tensor} cannot be quantized: {message}")]
+    Quantization {
+        /// The weight.
+        tensor: String,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// A quantized weight in a file is broken or of a kind that cannot be read.
+    #[error("{path}: tensor `{tensor}`: {message}", path = path.display())]
+    QuantizationState {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What was found, and what was expected.
+        message: String,
+    },
     /// A device was named that this build or machine does not have.
     #[error("device {device:?}: {message}")]
     Device {

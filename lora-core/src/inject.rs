@@ -192,11 +192,25 @@ impl Inject<'_> {
         let mut adapters = adapters.unwrap_or_else(LoraAdapters::new);
         if new.changes_base() {
             require_free(path, &adapters)?;
+            if adapters.packed().is_some() {
+                return Err(LoraError::Init {
+                    init: self.config.init_lora_weights,
+                    module: path.to_string(),
+                    message: "it takes its start out of the base, whose values are stored in few \
+                              bits: load the base in f32, or leave `init_lora_weights` out"
+                        .to_string(),
+                });
+            }
         }
         // Shape and device are known before the weight is: it may not be loaded yet.
         let shape = base.lazy_shape();
         let dims = [shape[0], shape[1]];
-        let started = new.init(path, dims, || base.base(), &base.lazy_device())?;
+        let started = new.init(
+            path,
+            dims,
+            || adapters.base_values(base.base()),
+            &base.lazy_device(),
+        )?;
         if let Some(rest) = started.rest {
             adapters.set_residual(Residual::new(self.name, base.base(), &rest, self.first));
             if self.first {

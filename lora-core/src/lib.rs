@@ -66,6 +66,7 @@ mod merge;
 mod modules_to_save;
 pub mod ops;
 mod precision;
+pub mod quantization;
 mod report;
 pub mod state;
 mod status;

@@ -75,6 +75,15 @@ impl Edit for Merge<'_> {
             None => adapters.is_enabled() && adapters.is_active(name),
         };
         let chosen: Vec<&str> = names.iter().filter(chosen).map(String::as_str).collect();
+        let merges = !chosen.is_empty() || !adapters.merged().is_empty();
+        // Without a merge, values in few bits stay so.
+        if adapters.packed().is_some() && !merges {
+            let rest = match self.unload {
+                true => adapters.into_packed(),
+                false => Some(adapters),
+            };
+            return (base, rest);
+        }
         let base = replaced(base, |weight| {
             adapters.merge_into(&chosen, weight, self.unload)
         });

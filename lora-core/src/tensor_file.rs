@@ -143,6 +143,23 @@ impl TensorFile {
         Ok(TensorData::new(float.decode(&bytes), info.shape.clone()))
     }
 
+    /// The type, the shape and the bytes of tensor `name`, if it is there.
+    pub(crate) fn read_bytes(
+        &self,
+        name: &str,
+    ) -> Result<Option<(Dtype, Vec<usize>, Vec<u8>)>, LoraError> {
+        let Some(info) = self.metadata.info(name) else {
+            return Ok(None);
+        };
+        let bytes = self.map(info.data_offsets)?.to_vec();
+        Ok(Some((info.dtype, info.shape.clone(), bytes)))
+    }
+
+    /// The type of tensor `name`, if it is there.
+    pub(crate) fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.metadata.info(name).map(|info| info.dtype)
+    }
+
     fn map(&self, (start, end): (usize, usize)) -> Result<Bytes, LoraError> {
         if start == end {
             return Ok(Bytes::Empty);
@@ -226,6 +243,18 @@ pub fn write_tensors(
     tensors: Vec<(String, TensorData)>,
     precision: Precision,
 ) -> Result<(), LoraError> {
+    write_encoded(path, &encode(path, tensors, precision)?)
+}
+
+/// A tensor as it is written: its name, type, shape and bytes.
+pub(crate) type Encoded = (String, Dtype, Vec<usize>, Vec<u8>);
+
+/// `tensors` in `precision`, for the file `path`.
+pub(crate) fn encode(
+    path: &Path,
+    tensors: Vec<(String, TensorData)>,
+    precision: Precision,
+) -> Result<Vec<Encoded>, LoraError> {
     let mut encoded = Vec::with_capacity(tensors.len());
     for (name, data) in tensors {
         let shape = data.shape().to_vec();
@@ -250,12 +279,17 @@ pub fn write_tensors(
         };
         encoded.push((name, dtype, shape, bytes));
     }
+    Ok(encoded)
+}
+
+/// Writes tensors as PyTorch's writers do, atomically.
+pub(crate) fn write_encoded(path: &Path, encoded: &[Encoded]) -> Result<(), LoraError> {
     let broken = |e: safetensors::SafeTensorError| LoraError::Safetensors {
         path: path.to_path_buf(),
         message: e.to_string(),
     };
     let mut views = Vec::with_capacity(encoded.len());
-    for (name, dtype, shape, bytes) in &encoded {
+    for (name, dtype, shape, bytes) in encoded {
         views.push((
             name,
             TensorView::new(*dtype, shape.clone(), bytes).map_err(broken)?,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::TensorData;
 use lora_core::LoraError;
 use lora_core::import::PickleFile;
+use lora_core::quantization::PackedWeight;
 use lora_core::tensor_file::TensorFile;
 
 use crate::ModelError;
@@ -121,6 +122,22 @@ impl Checkpoint {
         match self.places.get(name) {
             Some(&file) => self.files[file].read(name, expected),
             None => Ok(None),
+        }
+    }
+
+    /// Tensor `name`, `[d_out, d_in]`, if transformers saved it in few bits.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::QuantizationState`] if its codes and scales do not fit together, [`LoraError::Io`].
+    pub fn read_packed(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+    ) -> Result<Option<PackedWeight>, LoraError> {
+        match self.places.get(name).map(|file| &self.files[*file]) {
+            Some(Source::Safetensors(file)) => PackedWeight::read(file, name, shape),
+            _ => Ok(None),
         }
     }
 }

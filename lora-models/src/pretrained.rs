@@ -1,6 +1,7 @@
 //! `from_pretrained` and `save_pretrained`, as in Hugging Face transformers.
 
 mod load;
+mod quantization;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use lora_core::LoraError;
 use lora_core::file::{prepare_folder, write_atomically};
+use lora_core::quantization::{QuantizationConfig, write_quantized};
 use lora_core::state::{parameters, state};
 use lora_core::tensor_file::{Precision, write_tensors};
 use serde::Serialize;
@@ -107,9 +109,26 @@ pub trait PretrainedModel: Module {
         change: impl FnOnce(Self::Config) -> Self::Config,
         device: &Device,
     ) -> Result<Pretrained<Self>, ModelError> {
+        Self::from_pretrained_quantized(dir_or_hub_id, change, None, device)
+    }
+
+    /// As [`from_pretrained_with`](Self::from_pretrained_with), with the weights that `quantization`
+    /// means quantized as they are read: memory never holds more than the quantized model and one
+    /// tensor. Weights that the checkpoint has in few bits stay so, whatever it says.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pretrained`](Self::from_pretrained), and as [`QuantizationConfig::quantize`].
+    fn from_pretrained_quantized(
+        dir_or_hub_id: &str,
+        change: impl FnOnce(Self::Config) -> Self::Config,
+        quantization: Option<&QuantizationConfig>,
+        device: &Device,
+    ) -> Result<Pretrained<Self>, ModelError> {
         let folder = hub::model_folder(dir_or_hub_id)?;
         let config = change(Self::Config::from_folder(&folder)?);
-        let (model, report) = load::load(Self::new(&config, device), &config, &folder)?;
+        let model = Self::new(&config, device);
+        let (model, report) = load::load(model, &config, &folder, quantization)?;
         Ok(Pretrained {
             model,
             folder,
@@ -143,11 +162,16 @@ pub trait PretrainedModel: Module {
             fields.insert("architectures".into(), serde_json::json!([class]));
             fields.insert("tie_word_embeddings".into(), true.into());
         }
-        write_tensors(
-            &folder.join("model.safetensors"),
-            state(self, |_| true),
-            precision,
-        )?;
+        let weights = folder.join("model.safetensors");
+        match quantization::saved_config(self)? {
+            None => write_tensors(&weights, state(self, |_| true), precision)?,
+            Some(config) => {
+                if let Some(fields) = fields.as_object_mut() {
+                    fields.insert("quantization_config".into(), config);
+                }
+                write_quantized(self, &weights, precision)?;
+            }
+        }
         let text = format!("{fields:#}\n");
         Ok(write_atomically(
             &folder.join("config.json"),

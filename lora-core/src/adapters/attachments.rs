@@ -75,6 +75,11 @@ impl Attachments {
         all.filter_map(|(path, any)| Some((path.as_str(), any.downcast_ref()?)))
     }
 
+    /// Whether a weight has an adapter, and not only a base in few bits.
+    pub(crate) fn has_adapters(&self) -> bool {
+        self.lora().any(|(_, all)| all.names().next().is_some())
+    }
+
     /// The parameters that adapters have copies of, in the order of their paths.
     pub(crate) fn saved(&self) -> impl Iterator<Item = Saved<'_>> {
         self.found.iter().filter_map(|(path, any)| {

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::LoraAdapters;
 use super::attachments::aside;
-use crate::ops::{linear, lookup, low_rank_linear};
+use crate::ops::lookup;
 
 impl LoraAdapters {
     /// The linear layer's output with the active adapters.
@@ -24,7 +24,8 @@ impl LoraAdapters {
             recorder.record(&x);
         }
         if let Some(batch) = &self.batch {
-            let output = linear(x.clone(), weight.clone(), bias.clone());
+            let output = self.product(x.clone(), weight.clone(), bias.clone(), None);
+            let weight = self.values_to_read(weight);
             return batch.linear(self, output, x, &weight, bias.as_ref());
         }
         // The first adapter goes with the weight; what others add is added to that.
@@ -32,13 +33,11 @@ impl LoraAdapters {
         let update = active
             .peek()
             .and_then(|(_, first)| first.update(&x, &weight));
-        let output = match update {
-            Some(update) => {
-                active.next();
-                low_rank_linear(x.clone(), weight.clone(), bias.clone(), update)
-            }
-            None => linear(x.clone(), weight.clone(), bias.clone()),
-        };
+        if update.is_some() {
+            active.next();
+        }
+        let output = self.product(x.clone(), weight.clone(), bias.clone(), update);
+        let weight = self.values_to_read(weight);
         active.fold(output, |output, (_, adapter)| {
             adapter.add_to_linear(output, x.clone(), &weight, bias.as_ref())
         })
@@ -74,15 +73,18 @@ impl Reparameterization for LoraAdapters {
 
     /// The weight with the active adapters in it, for modules that read their weight as a whole.
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        if aside() || self.active().next().is_none() {
+        if aside() || (self.active().next().is_none() && self.packed().is_none()) {
             return base;
+        }
+        let shape = base.shape();
+        let dims = [shape[0], shape[1]];
+        let base = self.base_values(base.reshape(dims));
+        if self.active().next().is_none() {
+            return base.reshape(shape);
         }
         if let Some(batch) = &self.batch {
             batch.require_only();
         }
-        let shape = base.shape();
-        let dims = [shape[0], shape[1]];
-        let base = base.reshape(dims);
         let weight = self.active().fold(base.clone(), |weight, (_, adapter)| {
             adapter.add_to_weight(weight, &base)
         });

@@ -2,7 +2,7 @@
 
 use burn::tensor::{FloatDType, Tensor};
 
-use super::LoraAdapters;
+use super::{LoraAdapters, values_of_packed};
 
 /// What is needed to take merged adapters out again, bit for bit.
 #[derive(Debug, Clone)]
@@ -40,8 +40,16 @@ impl LoraAdapters {
             .as_ref()
             .map_or(&weight, |merged| &merged.base)
             .clone();
+        let original = match &self.packed {
+            Some(packed) => values_of_packed(packed, &weight.device()),
+            None => base.clone(),
+        };
+        let weight = match self.packed() {
+            Some(_) => original.clone(),
+            None => weight,
+        };
         let dtype = FloatDType::from(weight.dtype());
-        let wide_base = base.clone().cast(FloatDType::F32);
+        let wide_base = original.cast(FloatDType::F32);
         let chosen = names.iter().filter_map(|name| self.get(name));
         let sum = chosen.fold(weight.cast(FloatDType::F32), |weight, adapter| {
             adapter.add_to_weight(weight, &wide_base)

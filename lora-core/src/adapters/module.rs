@@ -614,9 +614,9 @@ pub trait LoraModule: Module {
 impl<M: Module> LoraModule for M {}
 
 pub(crate) fn require_any<M: Module>(module: &M) -> Result<(), LoraError> {
-    match collect(module).lora().next() {
-        Some(_) => Ok(()),
-        None => Err(LoraError::NotInjected),
+    match collect(module).has_adapters() {
+        true => Ok(()),
+        false => Err(LoraError::NotInjected),
     }
 }
 

@@ -5,31 +5,12 @@ use half::f16;
 
 use super::decomposition::{Matrix, Svd, svd, to_device, to_host};
 use crate::LoftQConfig;
+use crate::quantization::four_bit::{NF4, largest};
 
 /// The values of a normal-float block share a scale.
 const BLOCK: usize = 64;
 
-/// QLoRA's 4-bit normal-float codes (Dettmers et al. 2023, appendix E), as bitsandbytes has them.
-const NF4: [f32; 16] = [
-    -1.0,
-    -0.696_192_8,
-    -0.525_073_05,
-    -0.394_917_5,
-    -0.284_441_38,
-    -0.184_773_43,
-    -0.091_050_036,
-    0.0,
-    0.079_580_3,
-    0.160_930_2,
-    0.246_112_3,
-    0.337_915_24,
-    0.440_709_83,
-    0.562_617,
-    0.722_956_84,
-    1.0,
-];
-
-/// The same construction with 2 bits.
+/// The construction of [`NF4`] with 2 bits.
 const NF2: [f32; 4] = [-1.0, 0.0, 0.337_915_24, 1.0];
 
 /// A weight that is quantized, and the factors that make up for it.
@@ -80,10 +61,6 @@ fn quantize(weight: &Matrix, bits: usize) -> Matrix {
         _ => values.chunks_mut(BLOCK).for_each(|b| normal_float(b, &NF2)),
     }
     Matrix::from_row_iterator(rows, columns, values.into_iter().map(f64::from))
-}
-
-fn largest(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |largest, v| v.abs().max(largest))
 }
 
 /// Rounds to the nearest of `codes`, which ascend, times the block's largest value.

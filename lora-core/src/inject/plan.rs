@@ -201,6 +201,15 @@ impl InjectionPlan {
     /// Fails if a parameter would be adapted by one adapter and copied by another: it can carry
     /// one of the two.
     pub(super) fn require_compatible(&self, present: &Attachments) -> Result<(), LoraError> {
+        let mut packed = present.lora().filter(|(_, all)| all.packed().is_some());
+        if let Some((path, _)) = packed.find(|(path, _)| self.saves(path)) {
+            return Err(LoraError::Quantization {
+                tensor: path.to_string(),
+                message: "it is to be trained in full (`modules_to_save`) and is stored in few \
+                          bits: name its module in `llm_int8_skip_modules`"
+                    .to_string(),
+            });
+        }
         let adapted = present.lora().map(|(path, all)| (path, all.names().next()));
         let copied = present.saved();
         let copied = copied.map(|saved| (saved.path, saved.owners.first().copied()));

@@ -1,5 +1,7 @@
 //! The operations that a backend may have a faster implementation of.
 
+use std::sync::Arc;
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 
@@ -7,7 +9,8 @@ use super::attention::Attention;
 use super::dropout::mask::Mask;
 use super::gelu::Gelu;
 use super::layer_norm::ResidualNorm;
-use super::linear::Update;
+use super::linear::{Packed, Update};
+use crate::quantization::PackedWeight;
 
 /// The operations, as Burn's runtime dispatch sees them. They are differentiable: with autodiff, each
 /// is one node whose backward pass is written by hand.
@@ -61,6 +64,16 @@ pub(crate) trait LoraBackend: Backend {
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         update: Update,
+    ) -> FloatTensor<Self>;
+
+    /// A linear layer of a weight in few bits; a bias of length 0 is none, and `a` and `b` are
+    /// empty without a low-rank update.
+    fn fused_packed_linear(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        packed: Packed,
     ) -> FloatTensor<Self>;
 
     /// Attention of queries to keys and values that are matrices of their own.
@@ -122,7 +135,7 @@ pub(crate) trait LoraKernels: Backend {
     /// update.
     fn linear_forward(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: LinearWeight<Self>,
         bias: FloatTensor<Self>,
         update: Option<([FloatTensor<Self>; 2], Update)>,
     ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>);
@@ -171,13 +184,22 @@ pub(crate) struct NormGradients<B: Backend> {
     pub(crate) affine: [Option<FloatTensor<B>>; 2],
 }
 
+/// What a linear layer's input is multiplied with.
+#[derive(Debug, Clone)]
+pub(crate) enum LinearWeight<B: Backend> {
+    /// `[d_in, d_out]`.
+    Dense(FloatTensor<B>),
+    /// In few bits; it has no gradient.
+    Packed(Arc<PackedWeight>),
+}
+
 /// What a linear layer keeps for its backward pass.
 #[derive(Debug, Clone)]
 pub(crate) struct LinearState<B: Backend> {
     /// If the weight or `A` has a gradient.
     pub(crate) x: Option<FloatTensor<B>>,
     /// If the input has a gradient.
-    pub(crate) weight: Option<FloatTensor<B>>,
+    pub(crate) weight: Option<LinearWeight<B>>,
     pub(crate) low_rank: Option<LowRankState<B>>,
 }
 

@@ -6,12 +6,12 @@ use burn::backend::{Autodiff, Flex};
 
 use super::attention::{self, Attention};
 use super::backend::{
-    AttentionInputs, LinearState, LoraBackend, LoraKernels, NormGradients, NormState,
+    AttentionInputs, LinearState, LinearWeight, LoraBackend, LoraKernels, NormGradients, NormState,
 };
 use super::dropout::{self, mask::Mask};
 use super::gelu::{self, Gelu};
 use super::layer_norm::{self, ResidualNorm};
-use super::linear::{self, Update};
+use super::linear::{self, Packed, Update};
 
 impl LoraKernels for Flex {
     fn fused_gelu_forward(x: FloatTensor<Self>, form: Gelu) -> FloatTensor<Self> {
@@ -58,7 +58,7 @@ impl LoraKernels for Flex {
 
     fn linear_forward(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: LinearWeight<Self>,
         bias: FloatTensor<Self>,
         update: Option<([FloatTensor<Self>; 2], Update)>,
     ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
@@ -133,7 +133,7 @@ impl LoraBackend for Flex {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        Self::linear_forward(x, weight, bias, None).0
+        Self::linear_forward(x, LinearWeight::Dense(weight), bias, None).0
     }
 
     fn fused_low_rank_linear(
@@ -144,7 +144,19 @@ impl LoraBackend for Flex {
         b: FloatTensor<Self>,
         update: Update,
     ) -> FloatTensor<Self> {
+        let weight = LinearWeight::Dense(weight);
         Self::linear_forward(x, weight, bias, Some(([a, b], update))).0
+    }
+
+    fn fused_packed_linear(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        packed: Packed,
+    ) -> FloatTensor<Self> {
+        let update = packed.options.map(|options| ([a, b], options));
+        Self::linear_forward(x, LinearWeight::Packed(packed.weight), bias, update).0
     }
 
     fn fused_attention(
@@ -218,6 +230,16 @@ impl<B: LoraKernels, C: CheckpointStrategy> LoraBackend for Autodiff<B, C> {
         update: Update,
     ) -> FloatTensor<Self> {
         linear::autodiff::low_rank_linear::<B, C>(x, weight, bias, [a, b], update)
+    }
+
+    fn fused_packed_linear(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        packed: Packed,
+    ) -> FloatTensor<Self> {
+        linear::autodiff::packed_linear::<B, C>(x, bias, [a, b], packed)
     }
 
     fn fused_attention(

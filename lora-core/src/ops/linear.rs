@@ -4,11 +4,15 @@
 pub(super) mod autodiff;
 #[cfg(feature = "flex")]
 pub(super) mod flex;
+mod packed;
 
 use burn::tensor::Tensor;
 use burn::tensor::module::linear as burns_linear;
 
 use super::dropout;
+#[cfg(feature = "flex")]
+pub(crate) use packed::Packed;
+pub use packed::packed_linear;
 
 /// A low-rank update of a linear layer's output: `scaling · (dropout(x)·A)·B`.
 #[derive(Debug, Clone)]

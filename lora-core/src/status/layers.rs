@@ -108,7 +108,8 @@ impl States {
     fn of(attachments: &Attachments) -> Self {
         let mut states = Self(BTreeMap::new());
         let mut saved_names = Vec::new();
-        for (path, all) in attachments.lora() {
+        let adapted = attachments.lora();
+        for (path, all) in adapted.filter(|(_, all)| all.names().next().is_some()) {
             let active = all.names().filter(|name| all.is_active(name));
             let ranks = all.names().filter_map(|name| {
                 let rank = all.get(name)?.rank();

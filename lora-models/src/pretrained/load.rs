@@ -5,7 +5,8 @@ use std::path::Path;
 
 use burn::module::Module;
 use lora_core::LoraError;
-use lora_core::state::{initialize, load_state, parameters};
+use lora_core::quantization::{LoadedWeight, PackedWeight, QuantizationConfig, load_quantized};
+use lora_core::state::{ParameterInfo, initialize, parameters};
 
 use super::{LoadReport, PretrainedConfig};
 use crate::ModelError;
@@ -16,15 +17,21 @@ pub(super) fn load<M: Module, C: PretrainedConfig>(
     model: M,
     config: &C,
     folder: &Path,
+    quantization: Option<&QuantizationConfig>,
 ) -> Result<(M, LoadReport), ModelError> {
     let checkpoint = Checkpoint::open(folder)?;
     let prefix = format!("{}.", config.base_prefix());
     let mut used = BTreeSet::new();
     let mut absent = Vec::new();
-    let model = load_state(model, |info| {
+    let model = load_quantized(model, quantization, |info| {
         match spellings(&info.name, &prefix).find(|name| checkpoint.contains(name)) {
             Some(name) => {
-                let data = checkpoint.read(&name, &info.shape)?;
+                let data = read(&checkpoint, &name, info)?;
+                if let Some(LoadedWeight::Packed(_)) = data {
+                    let parts = checkpoint.names();
+                    let parts = parts.filter(|part| PackedWeight::is_part(&name, part));
+                    used.extend(parts.map(String::from));
+                }
                 used.insert(name);
                 Ok(data)
             }
@@ -75,6 +82,26 @@ pub(super) fn load<M: Module, C: PretrainedConfig>(
         unused,
     };
     Ok((model, report))
+}
+
+/// Tensor `name` as the checkpoint has it: in few bits or not.
+fn read(
+    checkpoint: &Checkpoint,
+    name: &str,
+    info: &ParameterInfo,
+) -> Result<Option<LoadedWeight>, LoraError> {
+    if let ([rows, columns], true) = (&info.shape[..], info.is_linear()) {
+        // GPT-2's `Conv1D` is a linear layer in few bits.
+        let shape = match info.transposed {
+            true => [*rows, *columns],
+            false => [*columns, *rows],
+        };
+        if let Some(packed) = checkpoint.read_packed(name, shape)? {
+            return Ok(Some(LoadedWeight::Packed(packed)));
+        }
+    }
+    let data = checkpoint.read(name, &info.shape)?;
+    Ok(data.map(LoadedWeight::Values))
 }
 
 /// The names a parameter has had in checkpoints: with and without the architecture's prefix, and

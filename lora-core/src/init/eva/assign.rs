@@ -41,12 +41,13 @@ impl Edit for Assign<'_> {
         if let Some(a) = start {
             let device = base.lazy_device();
             let d_out = base.lazy_shape()[1];
+            let values = adapters.base_values(base.base());
             adapters.update(self.name, |mut adapter| {
                 let rank = a.ncols();
                 adapter.a = replaced(adapter.a, |_| to_device(&a, &device));
                 adapter.b = replaced(adapter.b, |_| Tensor::zeros([rank, d_out], &device));
                 if let Some(magnitude) = adapter.magnitude.take() {
-                    let fresh = adapter.clone().with_magnitude(base.base());
+                    let fresh = adapter.clone().with_magnitude(values);
                     let norm = fresh.magnitude.map(|norm| norm.val());
                     adapter.magnitude = Some(replaced(magnitude, |old| norm.unwrap_or(old)));
                 }

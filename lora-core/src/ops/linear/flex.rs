@@ -1,16 +1,21 @@
 //! Linear layers on Burn's CPU backend.
 
+mod packed;
 mod rows;
+
+use std::sync::Arc;
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, Shape};
 
 use super::Update;
-use crate::ops::backend::LinearState;
+use crate::ops::backend::{LinearState, LinearWeight};
 use crate::ops::dropout::flex::{forward as drop_values, scale_rows};
 use crate::ops::dropout::mask::Mask;
 use crate::ops::flex::{Buffer, Values, for_rows, tensor};
 use crate::ops::gemm::write;
+use crate::ops::panels::multiply;
+use crate::quantization::PackedWeight;
 use rows::{set_products, sum_rows};
 
 /// Up to this rank the update is added row by row while the output is set up, which writes it once;
@@ -20,12 +25,12 @@ const NARROW: usize = 16;
 /// The output, and `dropout(x)·A` if there is an update.
 pub(crate) fn forward(
     x: FlexTensor,
-    weight: FlexTensor,
+    weight: LinearWeight<Flex>,
     bias: FlexTensor,
     update: Option<([FlexTensor; 2], Update)>,
 ) -> (FlexTensor, Option<FlexTensor>) {
-    let (x, weight, bias) = (Values::of(x), Values::of(weight), Values::of(bias));
-    let ([rows, d_in], [_, d_out]) = (dims(&x), dims(&weight));
+    let (x, weight, bias) = (Values::of(x), Weight::of(weight), Values::of(bias));
+    let ([rows, d_in], [_, d_out]) = (dims(&x), weight.dims());
     let mut out = Buffer::any(rows * d_out);
     let is_set = update.is_some() || !bias.is_empty();
     let mut narrow = None;
@@ -57,14 +62,17 @@ pub(crate) fn forward(
         None if is_set => fill(&mut out, &bias, d_out),
         None => {}
     }
-    write(
-        [rows, d_out, d_in],
-        &mut out,
-        is_set,
-        [&x, &weight],
-        [false; 2],
-        1.0,
-    );
+    match &weight {
+        Weight::Dense(weight) => write(
+            [rows, d_out, d_in],
+            &mut out,
+            is_set,
+            [&x, weight],
+            [false; 2],
+            1.0,
+        ),
+        Weight::Packed(weight) => multiply(&mut out, is_set, &x, &packed::Forward(weight)),
+    }
     (tensor(out, Shape::new([rows, d_out])), narrow)
 }
 
@@ -125,19 +133,24 @@ pub(crate) fn backward(
         });
     }
     let dx = state.weight.filter(|_| wanted[0]).map(|weight| {
-        let weight = Values::of(weight);
-        let [d_in, _] = dims(&weight);
+        let weight = Weight::of(weight);
+        let [d_in, _] = weight.dims();
         let is_set = dx.is_some();
         let mut out = dx.unwrap_or_else(|| Buffer::any(rows * d_in));
         let shape = [rows, d_in, d_out];
-        write(
-            shape,
-            &mut out,
-            is_set,
-            [&gradient, &weight],
-            [false, true],
-            1.0,
-        );
+        match &weight {
+            Weight::Dense(weight) => write(
+                shape,
+                &mut out,
+                is_set,
+                [&gradient, weight],
+                [false, true],
+                1.0,
+            ),
+            Weight::Packed(weight) => {
+                multiply(&mut out, is_set, &gradient, &packed::Backward(weight));
+            }
+        }
         tensor(out, Shape::new([rows, d_in]))
     });
     let dw = x.filter(|_| wanted[1]).map(|x| {
@@ -149,6 +162,32 @@ pub(crate) fn backward(
         tensor(Buffer::copy(&sums), Shape::new([d_out]))
     });
     [dx, dw, dbias, da, db]
+}
+
+/// What a linear layer's input is multiplied with, ready to be read.
+enum Weight {
+    Dense(Values),
+    Packed(Arc<PackedWeight>),
+}
+
+impl Weight {
+    fn of(weight: LinearWeight<Flex>) -> Self {
+        match weight {
+            LinearWeight::Dense(tensor) => Self::Dense(Values::of(tensor)),
+            LinearWeight::Packed(packed) => Self::Packed(packed),
+        }
+    }
+
+    /// `[d_in, d_out]`.
+    fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Dense(values) => dims(values),
+            Self::Packed(packed) => {
+                let [d_out, d_in] = packed.shape();
+                [d_in, d_out]
+            }
+        }
+    }
 }
 
 fn dims(values: &Values) -> [usize; 2] {

@@ -1,0 +1,260 @@
+//! Quantizing a whole model.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, TensorData};
+
+use super::{PackedWeight, QuantizationConfig, WeightFormat};
+use crate::LoraError;
+use crate::adapters::attachments::{Edit, collect, edit};
+use crate::adapters::{LoraAdapters, stand_in, values_of_packed};
+use crate::state::{ParameterInfo, load_state, parameters, transpose};
+
+/// The weights that are quantized, by their paths.
+type Weights = BTreeMap<String, Arc<PackedWeight>>;
+
+/// A weight that is stored in few bits.
+#[derive(Debug, Clone)]
+pub struct QuantizedWeight {
+    /// The parameter's path.
+    pub path: String,
+    /// Its codes and scales.
+    pub weight: Arc<PackedWeight>,
+}
+
+impl QuantizationConfig {
+    /// Stores the weights of `module`'s linear layers in few bits, of all but the modules to skip
+    /// and those that are trained in full.
+    ///
+    /// Adapters are attached before or after, with [`LoraConfig::inject`](crate::LoraConfig::inject).
+    /// [`LoraLinear`](crate::LoraLinear) and [`LoraConv1D`](crate::LoraConv1D) compute with the codes;
+    /// Burn's own layers see the weight's values, made anew each time. Merging an adapter
+    /// (`merge_and_unload`) gives 32-bit weights. A quantized weight is never trained.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::QuantizationConfig`]; [`LoraError::Quantization`] if a weight is quantized
+    /// already, is merged into, or cannot be quantized ([`PackedWeight::quantize`]);
+    /// [`LoraError::ForeignReparameterization`].
+    pub fn quantize<M: Module>(&self, module: M) -> Result<M, LoraError> {
+        let format = self.format()?;
+        let meant = self.meant(&module);
+        let mut edit_weights = EditWeights {
+            meant: &meant,
+            packed: |path: &str, values: Tensor<2>| {
+                let data = values.transpose().into_data().convert::<f32>();
+                self.pack(path, data, format)
+            },
+            broken: None,
+        };
+        let module = edit(module, &mut edit_weights)?;
+        edit_weights.broken.map_or(Ok(module), Err)
+    }
+
+    fn meant<M: Module>(&self, module: &M) -> BTreeMap<String, ParameterInfo> {
+        let meant = parameters(module).into_iter().filter(|p| self.means(p));
+        meant.map(|p| (p.path.clone(), p)).collect()
+    }
+
+    /// The codes of a weight in bitsandbytes' layout.
+    fn pack(
+        &self,
+        path: &str,
+        data: TensorData,
+        format: WeightFormat,
+    ) -> Result<Arc<PackedWeight>, LoraError> {
+        let refused = |message: String| LoraError::Quantization {
+            tensor: path.to_string(),
+            message,
+        };
+        let shape = data.shape().to_vec();
+        let [d_out, d_in] = shape[..] else {
+            return Err(refused(format!(
+                "it has the shape {shape:?}, expected two axes"
+            )));
+        };
+        let values = data.as_slice::<f32>();
+        let values = values.map_err(|e| refused(format!("its values cannot be read: {e:?}")))?;
+        let (block, double) = (self.bnb_4bit_blocksize, self.bnb_4bit_use_double_quant);
+        PackedWeight::quantize(path, values, [d_out, d_in], format, block, double).map(Arc::new)
+    }
+}
+
+/// A parameter as a checkpoint has it.
+#[derive(Debug, Clone)]
+pub enum LoadedWeight {
+    /// Its values, in PyTorch's layout.
+    Values(TensorData),
+    /// In few bits already.
+    Packed(PackedWeight),
+}
+
+/// As [`load_state`], with the weights that `config` means quantized as they come: memory never
+/// holds more than the quantized model and one tensor. Weights that come in few bits stay so.
+///
+/// # Errors
+///
+/// As [`load_state`] and [`QuantizationConfig::quantize`].
+pub fn load_quantized<M: Module>(
+    module: M,
+    config: Option<&QuantizationConfig>,
+    mut source: impl FnMut(&ParameterInfo) -> Result<Option<LoadedWeight>, LoraError>,
+) -> Result<M, LoraError> {
+    let config = match config {
+        Some(config) => Some((config, config.format()?)),
+        None => None,
+    };
+    let mut packed = Weights::new();
+    let module = load_state(module, |info| {
+        let data = match source(info)? {
+            None => return Ok(None),
+            Some(LoadedWeight::Values(data)) => data,
+            Some(LoadedWeight::Packed(weight)) => {
+                packed.insert(info.path.clone(), Arc::new(weight));
+                return Ok(None);
+            }
+        };
+        match config.filter(|(config, _)| config.means(info)) {
+            Some((config, format)) => {
+                // GPT-2's `Conv1D` is `[d_in, d_out]` in files, but not in few bits.
+                let data = match info.transposed {
+                    true => data,
+                    false => transpose(data),
+                };
+                let weight = config.pack(&info.path, data, format)?;
+                packed.insert(info.path.clone(), weight);
+                Ok(None)
+            }
+            None => Ok(Some(data)),
+        }
+    })?;
+    attach(module, packed)
+}
+
+/// `module` with `packed` in the place of its weights, which are not read.
+pub(super) fn attach<M: Module>(module: M, packed: Weights) -> Result<M, LoraError> {
+    struct Attach(Weights);
+
+    impl Edit for Attach {
+        fn lora(
+            &mut self,
+            path: &str,
+            base: Param<Tensor<2>>,
+            adapters: Option<LoraAdapters>,
+        ) -> (Param<Tensor<2>>, Option<LoraAdapters>) {
+            let Some(packed) = self.0.remove(path) else {
+                return (base, adapters);
+            };
+            let mut adapters = adapters.unwrap_or_else(LoraAdapters::new);
+            adapters.set_packed(Some(packed));
+            (stand_in(&base), Some(adapters))
+        }
+    }
+
+    edit(module, &mut Attach(packed))
+}
+
+/// The weights of `module` that are stored in few bits, in the order of their paths.
+pub fn quantized<M: Module>(module: &M) -> Vec<QuantizedWeight> {
+    let attachments = collect(module);
+    let weights = attachments.lora().filter_map(|(path, adapters)| {
+        Some(QuantizedWeight {
+            path: path.to_string(),
+            weight: adapters.packed()?.clone(),
+        })
+    });
+    weights.collect()
+}
+
+/// `module` with 32-bit weights in the place of those in few bits.
+///
+/// # Errors
+///
+/// [`LoraError::ForeignReparameterization`].
+pub fn dequantize<M: Module>(module: M) -> Result<M, LoraError> {
+    struct Dequantize;
+
+    impl Edit for Dequantize {
+        fn lora(
+            &mut self,
+            _path: &str,
+            base: Param<Tensor<2>>,
+            adapters: Option<LoraAdapters>,
+        ) -> (Param<Tensor<2>>, Option<LoraAdapters>) {
+            let Some(mut adapters) = adapters else {
+                return (base, None);
+            };
+            let base = match adapters.packed() {
+                Some(packed) => {
+                    let values = values_of_packed(packed, &base.lazy_device());
+                    let values = values.detach().set_require_grad(false);
+                    Param::initialized(base.id, values)
+                }
+                None => base,
+            };
+            if adapters.merged().is_empty() {
+                adapters.set_packed(None);
+            }
+            let rest = (!adapters.is_empty()).then_some(adapters);
+            (base, rest)
+        }
+    }
+
+    edit(module, &mut Dequantize)
+}
+
+/// Quantizes what a model holds.
+struct EditWeights<'a, F> {
+    meant: &'a BTreeMap<String, ParameterInfo>,
+    packed: F,
+    broken: Option<LoraError>,
+}
+
+impl<F> Edit for EditWeights<'_, F>
+where
+    F: FnMut(&str, Tensor<2>) -> Result<Arc<PackedWeight>, LoraError>,
+{
+    fn lora(
+        &mut self,
+        path: &str,
+        base: Param<Tensor<2>>,
+        adapters: Option<LoraAdapters>,
+    ) -> (Param<Tensor<2>>, Option<LoraAdapters>) {
+        if self.broken.is_some() || !self.meant.contains_key(path) {
+            return (base, adapters);
+        }
+        let mut adapters = adapters.unwrap_or_else(LoraAdapters::new);
+        let found = match changed(&adapters) {
+            Some(message) => Err(LoraError::Quantization {
+                tensor: path.to_string(),
+                message: message.to_string(),
+            }),
+            None => (self.packed)(path, base.base()),
+        };
+        match found {
+            Ok(packed) => {
+                adapters.set_packed(Some(packed));
+                (stand_in(&base), Some(adapters))
+            }
+            Err(error) => {
+                self.broken = Some(error);
+                (base, (!adapters.is_empty()).then_some(adapters))
+            }
+        }
+    }
+}
+
+/// Why a weight is not the base's own, if it is not.
+fn changed(adapters: &LoraAdapters) -> Option<&'static str> {
+    if adapters.packed().is_some() {
+        return Some("it is quantized already");
+    }
+    if !adapters.merged().is_empty() {
+        return Some("adapters are merged into it: take them out first (`unmerge`)");
+    }
+    let taken = "an adapter has taken its start out of it (`init_lora_weights`): convert that \
+                 (`save_adapter_as_lora`), or quantize before it is added";
+    adapters.residual().map(|_| taken)
+}

@@ -144,10 +144,7 @@ impl TensorFile {
     }
 
     /// The type, the shape and the bytes of tensor `name`, if it is there.
-    pub(crate) fn read_bytes(
-        &self,
-        name: &str,
-    ) -> Result<Option<(Dtype, Vec<usize>, Vec<u8>)>, LoraError> {
+    pub(crate) fn read_bytes(&self, name: &str) -> Result<Option<Raw>, LoraError> {
         let Some(info) = self.metadata.info(name) else {
             return Ok(None);
         };
@@ -245,6 +242,9 @@ pub fn write_tensors(
 ) -> Result<(), LoraError> {
     write_encoded(path, &encode(path, tensors, precision)?)
 }
+
+/// A tensor as it lies in a file: its type, shape and bytes.
+pub(crate) type Raw = (Dtype, Vec<usize>, Vec<u8>);
 
 /// A tensor as it is written: its name, type, shape and bytes.
 pub(crate) type Encoded = (String, Dtype, Vec<usize>, Vec<u8>);

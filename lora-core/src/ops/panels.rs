@@ -6,13 +6,12 @@
 //! decoded), and multiplies all rows with it. The left-hand side is read where it is.
 
 mod kernel;
+#[cfg(test)]
 mod matrices;
 
 use std::ops::Range;
 
 use rayon::prelude::*;
-
-pub(crate) use matrices::{RowMajor, Transposed};
 
 use kernel::{Job, Output, WIDTH};
 
@@ -89,6 +88,7 @@ pub(crate) fn multiply(to: &mut [f32], add: bool, a: &[f32], b: &impl Panels) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::matrices::{RowMajor, Transposed};
     use super::*;
 
     /// Values that look random, the same for the same seed.

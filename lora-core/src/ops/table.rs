@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::nn::Initializer;
 use burn::tensor::module::embedding;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData, s};
 
 use crate::device::largest_binding;
 
@@ -97,7 +97,7 @@ fn parts(table: &Tensor<2>, at_once: usize) -> impl Iterator<Item = (usize, Tens
     let [rows, _] = table.dims();
     (0..rows).step_by(at_once).map(move |first| {
         let end = rows.min(first + at_once);
-        (first, table.clone().slice([first..end]))
+        (first, table.clone().slice(s![first..end]))
     })
 }
 

@@ -44,7 +44,7 @@ fn values(count: usize) -> Vec<f32> {
         if (64..128).contains(&i) {
             return 0.0;
         }
-        let mixed = (i as u64 * 2_654_435_761 + 12345) % (1 << 32) >> 8;
+        let mixed = ((i as u64 * 2_654_435_761 + 12345) % (1 << 32)) >> 8;
         let uniform = mixed as f32 / (1 << 24) as f32 - 0.5;
         uniform * uniform * uniform
     };

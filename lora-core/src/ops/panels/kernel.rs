@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use macerator::{AutoArch, Scalar, Simd, Vector, WithSimd};
+use macerator::{AutoArch, Scalar, Simd, WithSimd};
 
 use super::Panels;
 
@@ -189,13 +189,13 @@ impl Strip<'_> {
                 let end = k.min(start + 16);
                 for i in start..end {
                     let mut b = [0f32.splat::<S>(); V];
-                    for v in 0..V {
-                        b[v] = f32::vload_unaligned::<S>(vectors.add(v * lanes));
+                    for (v, b) in b.iter_mut().enumerate() {
+                        *b = f32::vload_unaligned::<S>(vectors.add(v * lanes));
                     }
-                    for r in 0..R {
+                    for (r, sums) in sums.iter_mut().enumerate() {
                         let x = (*a.add(r * self.a_row + i)).splat::<S>();
-                        for v in 0..V {
-                            sums[r][v] = x.mul_add(b[v], sums[r][v]);
+                        for (sum, b) in sums.iter_mut().zip(b) {
+                            *sum = x.mul_add(b, *sum);
                         }
                     }
                     vectors = vectors.add(width);

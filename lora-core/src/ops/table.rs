@@ -16,6 +16,8 @@ const ALIGNMENT: usize = 256;
 /// vocabulary is larger. It is then looked at in parts, each of which is a view of some rows, nothing
 /// copied. Such a table can be frozen only: its gradient would be as large.
 ///
+/// A device that does not even hold a buffer of that size fails before it comes to this.
+///
 /// # Shapes
 ///
 /// - `table`: `[n_embedding, d_model]`

@@ -1,6 +1,6 @@
 //! Quantizing a whole model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
@@ -39,23 +39,15 @@ impl QuantizationConfig {
     /// already, is merged into, or cannot be quantized ([`PackedWeight::quantize`]);
     /// [`LoraError::ForeignReparameterization`].
     pub fn quantize<M: Module>(&self, module: M) -> Result<M, LoraError> {
-        let format = self.format()?;
-        let meant = self.meant(&module);
-        let mut edit_weights = EditWeights {
-            meant: &meant,
-            packed: |path: &str, values: Tensor<2>| {
-                let data = values.transpose().into_data().convert::<f32>();
-                self.pack(path, data, format)
-            },
+        let meant = parameters(&module).into_iter().filter(|p| self.means(p));
+        let mut quantize = Quantize {
+            config: self,
+            format: self.format()?,
+            meant: meant.map(|p| p.path).collect(),
             broken: None,
         };
-        let module = edit(module, &mut edit_weights)?;
-        edit_weights.broken.map_or(Ok(module), Err)
-    }
-
-    fn meant<M: Module>(&self, module: &M) -> BTreeMap<String, ParameterInfo> {
-        let meant = parameters(module).into_iter().filter(|p| self.means(p));
-        meant.map(|p| (p.path.clone(), p)).collect()
+        let module = edit(module, &mut quantize)?;
+        quantize.broken.map_or(Ok(module), Err)
     }
 
     /// The codes of a weight in bitsandbytes' layout.
@@ -206,23 +198,22 @@ pub fn dequantize<M: Module>(module: M) -> Result<M, LoraError> {
 }
 
 /// Quantizes what a model holds.
-struct EditWeights<'a, F> {
-    meant: &'a BTreeMap<String, ParameterInfo>,
-    packed: F,
+struct Quantize<'a> {
+    config: &'a QuantizationConfig,
+    format: WeightFormat,
+    /// The paths of the weights.
+    meant: BTreeSet<String>,
     broken: Option<LoraError>,
 }
 
-impl<F> Edit for EditWeights<'_, F>
-where
-    F: FnMut(&str, Tensor<2>) -> Result<Arc<PackedWeight>, LoraError>,
-{
+impl Edit for Quantize<'_> {
     fn lora(
         &mut self,
         path: &str,
         base: Param<Tensor<2>>,
         adapters: Option<LoraAdapters>,
     ) -> (Param<Tensor<2>>, Option<LoraAdapters>) {
-        if self.broken.is_some() || !self.meant.contains_key(path) {
+        if self.broken.is_some() || !self.meant.contains(path) {
             return (base, adapters);
         }
         let mut adapters = adapters.unwrap_or_else(LoraAdapters::new);
@@ -231,7 +222,10 @@ where
                 tensor: path.to_string(),
                 message: message.to_string(),
             }),
-            None => (self.packed)(path, base.base()),
+            None => {
+                let data = base.base().transpose().into_data().convert::<f32>();
+                self.config.pack(path, data, self.format)
+            }
         };
         match found {
             Ok(packed) => {

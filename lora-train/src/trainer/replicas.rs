@@ -92,12 +92,15 @@ impl<T: Task> Replicas<T> {
 
     /// Gives the copies the values of `model` that train.
     pub(super) fn follow(&mut self, model: &Trainee<T>) {
+        if self.others.is_empty() {
+            return;
+        }
+        let mut values = Trained(GradientsParams::new());
+        model.visit(&mut values);
+        self.sent += self.others.len() * bytes(model, &values.0);
         for (replica, device) in self.others.iter_mut().zip(&self.devices[1..]) {
-            let mut values = Trained(GradientsParams::new());
-            model.visit(&mut values);
-            self.sent += bytes(model, &values.0);
             let mut follow = Follow {
-                values: values.0,
+                values: &values.0,
                 device,
             };
             *replica = replica.clone().map(&mut follow);
@@ -132,14 +135,14 @@ impl ModuleVisitor for Trained {
 }
 
 struct Follow<'a> {
-    values: GradientsParams,
+    values: &'a GradientsParams,
     device: &'a Device,
 }
 
 impl ModuleMapper for Follow<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let id = param.id;
-        match self.values.remove::<D>(id) {
+        match self.values.get::<D>(id) {
             Some(value) => {
                 let value = value.to_device(self.device).detach().require_grad();
                 param.transform_for_load(value, id)

@@ -75,44 +75,6 @@ pub(crate) fn name(wanted: &Device) -> String {
     format!("{wanted:?}")
 }
 
-/// The largest part of a buffer, in bytes, that a kernel of the device can take; `None` if there is no
-/// such limit.
-#[cfg(any(
-    feature = "cuda",
-    feature = "rocm",
-    feature = "metal",
-    feature = "vulkan",
-    feature = "wgpu"
-))]
-pub(crate) fn largest_binding(device: &Device) -> Option<usize> {
-    use burn::backend::DispatchDevice;
-    match device.as_dispatch().clone() {
-        DispatchDevice::Cube(device) => {
-            let limit = device.client().properties().memory.max_page_size;
-            usize::try_from(limit).ok()
-        }
-        DispatchDevice::Autodiff(device) => largest_binding(&Device::new(device.inner())),
-        #[allow(
-            unreachable_patterns,
-            reason = "with a CPU backend compiled in, it is not"
-        )]
-        _ => None,
-    }
-}
-
-/// The largest part of a buffer, in bytes, that a kernel of the device can take: on the CPU there is
-/// no such limit.
-#[cfg(not(any(
-    feature = "cuda",
-    feature = "rocm",
-    feature = "metal",
-    feature = "vulkan",
-    feature = "wgpu"
-)))]
-pub(crate) fn largest_binding(_device: &Device) -> Option<usize> {
-    None
-}
-
 /// The fastest compiled backend that this machine has a device for, with its name.
 ///
 /// # Errors

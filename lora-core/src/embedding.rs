@@ -2,12 +2,12 @@
 
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Embedding, Initializer};
+use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::LoraAdapters;
 use crate::adapters::MixedBatch;
 use crate::modules_to_save::{SavedCopies, value_for};
-use crate::ops::{lookup, table};
 
 /// An embedding table that knows about [`LoraAdapter`](crate::LoraAdapter)s.
 ///
@@ -37,7 +37,7 @@ impl LoraEmbeddingConfig {
     pub fn init(&self, device: &Device) -> LoraEmbedding {
         let shape = [self.n_embedding, self.d_model];
         LoraEmbedding {
-            weight: table::init(shape, &self.initializer, device),
+            weight: self.initializer.init(shape, device),
         }
     }
 }
@@ -64,7 +64,7 @@ impl LoraEmbedding {
         let copies = self.weight.reparameterization::<SavedCopies<2>>();
         match copies.and_then(|copies| Some((copies, copies.mixed()?))) {
             Some((copies, batch)) => self.by_row(ids, copies, batch),
-            None => lookup(self.weight.val(), ids),
+            None => embedding(self.weight.val(), ids),
         }
     }
 
@@ -79,7 +79,7 @@ impl LoraEmbedding {
         let ids = ids.reshape([rows * sequence, 1]);
         let has = |adapter: &str| copies.get(adapter).is_some();
         let vectors = batch.through_copies(ids, has, |adapter, ids| {
-            lookup(value_for(&self.weight, adapter), ids).squeeze_dim(1)
+            embedding(value_for(&self.weight, adapter), ids).squeeze_dim(1)
         });
         let [_, d_model] = vectors.dims();
         vectors.reshape([rows, sequence, d_model])

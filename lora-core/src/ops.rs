@@ -27,14 +27,12 @@ mod linear;
 mod panels;
 #[cfg(feature = "flex")]
 mod simd;
-pub(crate) mod table;
 
 pub use attention::{AttentionOptions, Sequences, attention, self_attention};
 pub use dropout::{dropout, dropout_add, dropout_probability};
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::{Affine, layer_norm, residual_norm};
 pub use linear::{LowRank, linear, low_rank_linear, packed_linear};
-pub use table::{lookup, lookup_transposed};
 
 /// Whether an operation with `tensor` takes its fast form. Then sequences of different lengths are
 /// best laid end to end: see [`Sequences::packed`].

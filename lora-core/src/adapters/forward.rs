@@ -1,11 +1,11 @@
 //! What a layer computes with the adapters of its weight.
 
 use burn::module::Reparameterization;
+use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor};
 
 use super::LoraAdapters;
 use super::attachments::aside;
-use crate::ops::lookup;
 
 impl LoraAdapters {
     /// The linear layer's output with the active adapters.
@@ -50,7 +50,7 @@ impl LoraAdapters {
     /// - `ids`: `[batch, sequence]`
     /// - output: `[batch, sequence, d_model]`
     pub(crate) fn embedding(&self, ids: Tensor<2, Int>, weight: Tensor<2>) -> Tensor<3> {
-        let output = lookup(weight.clone(), ids.clone());
+        let output = embedding(weight.clone(), ids.clone());
         let shape = output.dims();
         let [batch, sequence, d_model] = shape;
         let rows = batch * sequence;
@@ -60,7 +60,7 @@ impl LoraAdapters {
             return batch.embedding(self, output, ids, &weight).reshape(shape);
         }
         let output = self.active().fold(output, |output, (_, adapter)| {
-            let narrow = lookup(adapter.a.val(), ids.clone());
+            let narrow = embedding(adapter.a.val(), ids.clone());
             let narrow = narrow.reshape([rows, adapter.rank()]);
             adapter.add_to_embedding(output, narrow, &weight)
         });

@@ -4,13 +4,13 @@ mod for_rows;
 mod part;
 
 use burn::tensor::kind::Basic;
+use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor};
 
 pub(super) use for_rows::for_rows;
 use part::Part;
 
 use super::{LoraAdapter, LoraAdapters};
-use crate::ops::lookup;
 
 /// What a row of a mixed batch names to go through no adapter, as in PEFT.
 pub const BASE_ADAPTER: &str = "__base__";
@@ -143,7 +143,7 @@ impl MixedBatch {
     ) -> Tensor<2> {
         let ids = ids.unsqueeze_dim::<2>(1);
         self.through(adapters, output, |adapter, part, output| {
-            let narrow = lookup(adapter.a.val(), part.take(ids.clone()));
+            let narrow = embedding(adapter.a.val(), part.take(ids.clone()));
             let narrow = narrow.reshape([output.dims()[0], adapter.rank()]);
             adapter.add_to_embedding(output, narrow, weight)
         })

@@ -5,7 +5,6 @@ use burn::nn::{Dropout, DropoutConfig, Initializer, LayerNorm};
 use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Int, Tensor};
 use lora_core::LoraLinear;
-use lora_core::ops::lookup_transposed;
 
 use super::config::{Architecture, BertConfig};
 use super::encoder::{Encoder, EncoderInput};
@@ -220,7 +219,7 @@ impl MaskedLm {
             .norm
             .forward(activation.apply(self.dense.forward(hidden)));
         let table = self.base.embeddings.word_embeddings.weight.val();
-        lookup_transposed(hidden, table) + self.bias.val().unsqueeze()
+        hidden.matmul(table.transpose()) + self.bias.val().unsqueeze()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Int, Tensor};
-use lora_core::ops::lookup_transposed;
 use lora_core::{LoraLinear, needs_all_rows};
 
 use super::cache::Cache;
@@ -86,7 +85,7 @@ impl CausalLm {
     }
 
     fn decode(&self, hidden: Tensor<2>) -> Tensor<2> {
-        lookup_transposed(hidden, self.transformer.wte.weight.val())
+        hidden.matmul(self.transformer.wte.weight.val().transpose())
     }
 }
 

@@ -41,7 +41,11 @@ const ROWS: usize = 192;
 /// Panics if the slices do not have the sizes of their matrices.
 pub(crate) fn multiply(to: &mut [f32], add: bool, a: &[f32], b: &impl Panels) {
     let [k, n] = b.dims();
-    let m = to.len() / n.max(1);
+    let m = if n == 0 {
+        a.len() / k.max(1)
+    } else {
+        to.len() / n
+    };
     assert_eq!([a.len(), to.len()], [m * k, m * n], "sizes of a product");
     if !add && k == 0 {
         to.fill(0.0);
@@ -146,6 +150,21 @@ mod tests {
         #[test]
         fn is_the_product_for_any_shape(m in 0usize..20, n in 0usize..150, k in 0usize..300, add: bool) {
             check([m, n, k], add);
+        }
+    }
+
+    #[test]
+    fn a_size_of_zero_gives_nothing_or_zeros() {
+        for [m, n, k] in [
+            [1, 0, 1],
+            [0, 1, 1],
+            [1, 1, 0],
+            [3, 0, 0],
+            [0, 0, 5],
+            [0, 4, 0],
+        ] {
+            check([m, n, k], false);
+            check([m, n, k], true);
         }
     }
 

@@ -10,6 +10,8 @@
     reason = "`macerator::with_simd` compiles a function for each `S`, whether its body names it or not"
 )]
 
+#[cfg(all(feature = "flex", target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod attention;
 #[cfg(feature = "flex")]
 mod backend;

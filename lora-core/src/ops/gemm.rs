@@ -2,6 +2,9 @@
 
 use gemm::Parallelism;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx;
+
 /// Where a matrix begins, and how far apart its rows and its columns are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix {
@@ -49,6 +52,12 @@ impl Matrix {
             start: self.start.wrapping_add(offset),
             ..self
         }
+    }
+
+    /// Where it begins.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    pub(crate) fn start(self) -> *mut f32 {
+        self.start
     }
 
     /// The first `width` values of a row.
@@ -129,6 +138,12 @@ pub(crate) fn write(
         [m * k, k * n, m * n],
         "sizes of a product"
     );
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if factor == 1.0 && amx::is_worth([m, n, k]) {
+        let rows = amx::Strided::new(a, [m, k], !transposed[0]);
+        let columns = amx::Strided::new(b, [n, k], transposed[1]);
+        return amx::multiply(to, add, &rows, &columns);
+    }
     let matrix = |values, rows, columns, transposed| match transposed {
         false => Matrix::of(values, columns),
         true => Matrix::of(values, rows).transposed(),

@@ -7,12 +7,14 @@
 
 mod kernel;
 #[cfg(test)]
-mod matrices;
+pub(super) mod matrices;
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx;
 use kernel::{Job, Output, WIDTH};
 
 /// The right-hand side of a product, of which any part can be written as 32-bit values.
@@ -41,12 +43,17 @@ const ROWS: usize = 192;
 /// Panics if the slices do not have the sizes of their matrices.
 pub(crate) fn multiply(to: &mut [f32], add: bool, a: &[f32], b: &impl Panels) {
     let [k, n] = b.dims();
-    let m = if n == 0 {
-        a.len() / k.max(1)
-    } else {
-        to.len() / n
-    };
+    let m = to.len().checked_div(n).unwrap_or(a.len() / k.max(1));
     assert_eq!([a.len(), to.len()], [m * k, m * n], "sizes of a product");
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if amx::is_worth([m, n, k]) {
+        return amx::multiply(
+            to,
+            add,
+            &amx::Strided::new(a, [m, k], true),
+            &amx::Decoded(b),
+        );
+    }
     if !add && k == 0 {
         to.fill(0.0);
     }

@@ -11,8 +11,8 @@ use lora_core::{LoraError, ParameterReport};
 use lora_models::{PretrainedModel, Tokenizer};
 use lora_train::data::{LengthSummary, TokenizedDataset};
 use lora_train::{
-    CONFIG_NAME, Classes, LoraFa, METRICS_NAME, Method, Progress, REPORT_NAME, Report, RunMetrics,
-    RunNames, RunSettings, Stopped, Task, Trained, Trainer, TrainingConfig, plot,
+    CONFIG_NAME, Classes, Evaluation, LoraFa, METRICS_NAME, Method, Progress, REPORT_NAME, Report,
+    RunMetrics, RunNames, RunSettings, Stopped, Task, Trained, Trainer, TrainingConfig, plot,
 };
 
 use crate::run_folder::{HEAD, OutFolder, PLOT, prepare_out, save, saved_as};
@@ -130,6 +130,21 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         model: T,
         shown: &Shown<'_>,
     ) -> Result<Option<Trained<T>>, Box<dyn Error>> {
+        self.run_and_measure(model, shown, |_| Ok(None))
+    }
+
+    /// As [`run_and_show`](Self::run_and_show), where the trained model is measured in another way than
+    /// it was in training.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands in the way.
+    pub fn run_and_measure(
+        &self,
+        model: T,
+        shown: &Shown<'_>,
+        measure: impl FnOnce(&T) -> Result<Option<Evaluation>, Box<dyn Error>>,
+    ) -> Result<Option<Trained<T>>, Box<dyn Error>> {
         let settings = RunSettings {
             names: self.names,
             method: &self.method,
@@ -148,11 +163,14 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
             model = trained.model;
         }
         let last = &stages[stages.len() - 1];
-        let (trained, parameters) = self.train(last, model, &self.out.path, &interrupter)?;
+        let (mut trained, parameters) = self.train(last, model, &self.out.path, &interrupter)?;
         if self.says_that_it_was_interrupted(&trained) {
             return Ok(None);
         }
         save(&self.out.path, &self.method, &trained.model, self.tokenizer)?;
+        if let Some(evaluation) = measure(&trained.model)? {
+            trained.evaluation = Some(evaluation);
+        }
         let count = self.train.examples().len();
         let metrics = RunMetrics::of(settings, count, parameters, &trained);
         metrics.write(&self.out.path)?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use lora_models::bert::QuestionAnswering;
 use lora_models::{PretrainedModel, Tokenizer};
-use lora_train::data::TokenizedDataset;
+use lora_train::data::{EncodeOptions, EncodeProgress, TokenizedDataset};
 use lora_train::squad::{
     AnswerOptions, NBEST_NAME, NULL_ODDS_NAME, PREDICTIONS_NAME, Question, SquadFiles, SquadReport,
     Windows, has_unanswerable, read_squad,
@@ -17,7 +17,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use crate::fine_tuning::{FineTuning, OutArguments};
+use crate::fine_tuning::{FineTuning, OutArguments, Shown};
 use crate::method_arguments::{Kind, MethodArguments, UsualAdapters};
 use crate::named;
 use crate::training_arguments::TrainingArguments;
@@ -61,6 +61,9 @@ pub struct Arguments {
     /// longest sequence]
     #[arg(long, value_name = "N")]
     doc_stride: Option<usize>,
+    /// Folder that keeps the token ids for the next time
+    #[arg(long, value_name = "DIR")]
+    token_cache: Option<PathBuf>,
     #[command(flatten)]
     answers: AnswerArguments,
     #[command(flatten)]
@@ -127,8 +130,12 @@ pub fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let data = Data::read(arguments, config.seed)?;
     answers.version_2 |= has_unanswerable(&data.train) || has_unanswerable(&data.dev);
-    let encode =
-        |questions: &[_]| TokenizedDataset::questions(questions, &tokenizer, &shape, windows);
+    let mut options = EncodeOptions::new(windows.max_len).with_progress(EncodeProgress::Bar);
+    options.cache = arguments.token_cache.clone();
+    let encode = |questions: &[_]| {
+        let stride = windows.doc_stride;
+        TokenizedDataset::questions_with(questions, &tokenizer, &shape, stride, &options)
+    };
     let (train, dev) = (encode(&data.train)?, encode(&data.dev)?);
     println!(
         "data: {}: {} questions to train on ({} features), {} to measure on ({} features){}",
@@ -161,20 +168,23 @@ pub fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             device: &device_name,
         },
     };
-    let Some(trained) = run.run(loaded.model)? else {
-        return Ok(());
-    };
-    let start = Instant::now();
     let batch_size = config.batch_size;
-    let report = SquadReport::of(&trained.model, &data.dev, &dev, &answers, batch_size)?;
-    let seconds = start.elapsed().as_secs_f64();
-    for (question, (_, prediction)) in data.dev.iter().zip(&report.answers).take(SHOWN) {
-        let right: Vec<&str> = question.answers.iter().map(|a| a.text.as_str()).collect();
-        println!("{}", question.question);
-        println!("  {:?}, expected {right:?}", prediction.text);
+    let finished = run.run_and_measure(loaded.model, &Shown::default(), |model| {
+        let start = Instant::now();
+        let report = SquadReport::of(model, &data.dev, &dev, &answers, batch_size)?;
+        let seconds = start.elapsed().as_secs_f64();
+        for (question, (_, prediction)) in data.dev.iter().zip(&report.answers).take(SHOWN) {
+            let right: Vec<&str> = question.answers.iter().map(|a| a.text.as_str()).collect();
+            println!("{}", question.question);
+            println!("  {:?}, expected {right:?}", prediction.text);
+        }
+        println!("{report} in {seconds:.1} s");
+        report.write(&out.path)?;
+        Ok(Some(report.evaluation()))
+    })?;
+    if finished.is_none() {
+        return Ok(());
     }
-    println!("{report} in {seconds:.1} s");
-    report.write(&out.path)?;
     println!(
         "written to {}: {PREDICTIONS_NAME}, {NBEST_NAME}{}",
         out.path.display(),

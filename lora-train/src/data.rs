@@ -50,7 +50,7 @@ pub use columns::Columns;
 pub(crate) use content::content;
 pub use csv_file::read_csv;
 pub use encode::EncodeOptions;
-pub(crate) use encode::{embeddable, encode_checked};
+pub(crate) use encode::{TextPair, embeddable, encode_cached, encode_checked};
 pub use encode_progress::EncodeProgress;
 pub use files::DataFiles;
 pub(crate) use files::choose;
@@ -64,6 +64,7 @@ pub(crate) use order::mix;
 pub use parquet_file::read_parquet;
 pub(crate) use place::Place;
 pub use read::{Format, ReadOptions, read_examples};
+pub(crate) use token_cache::{Cached, Rest};
 pub use tokenized::{TokenizedDataset, TokenizedExample, Tokens};
 pub use tsv::read_tsv;
 

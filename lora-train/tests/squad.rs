@@ -2,6 +2,7 @@
 //!
 //! `tests/squad` has what `scripts/make_squad_cases.py` recorded.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use lora_core::{LoraConfig, ParameterReport, TaskType, default_device};
 use lora_models::Tokenizer;
 use lora_models::bert::{BertConfig, QuestionAnswering};
 use lora_models::tokenizer::train_byte_level_bpe;
-use lora_train::data::TokenizedDataset;
+use lora_train::data::{EncodeOptions, EncodeProgress, TokenizedDataset};
 use lora_train::squad::{
     AnswerOptions, GoldAnswer, NBEST_NAME, NULL_ODDS_NAME, PREDICTIONS_NAME, Question, SpanLogits,
     SquadFeature, SquadFiles, SquadReport, Windows, has_unanswerable, predictions, read_squad,
@@ -186,6 +187,37 @@ fn features(max_len: usize) -> TokenizedDataset<SquadFeature> {
         doc_stride: 4,
     };
     TokenizedDataset::questions(&questions(), &tokenizer, &config, windows).unwrap()
+}
+
+#[test]
+fn windows_are_kept_for_the_next_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, config) = tiny();
+    let encode = |questions: &[Question], doc_stride| {
+        let done = Cell::new(0);
+        let callback = |count, _| done.set(count);
+        let options = EncodeOptions::new(64)
+            .with_cache(folder.path())
+            .with_progress(EncodeProgress::Callback(&callback));
+        let data =
+            TokenizedDataset::questions_with(questions, &tokenizer, &config, doc_stride, &options);
+        (data.unwrap(), done.get())
+    };
+    let mut questions = questions();
+    let (first, done) = encode(&questions, 4);
+    assert_eq!(done, questions.len());
+    assert_eq!(first.examples(), features(64).examples());
+    let (again, done) = encode(&questions, 4);
+    assert_eq!((again.examples(), done), (first.examples(), 0));
+    // The answers are none of what is kept.
+    questions[0].answers.clear();
+    let (without, done) = encode(&questions, 4);
+    assert_eq!((without.examples()[0].end(), done), (0, 0));
+    assert_eq!(encode(&questions, 5).1, questions.len());
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        fs::write(entry.unwrap().path(), b"damaged").unwrap();
+    }
+    assert_eq!(encode(&questions, 4).1, questions.len());
 }
 
 /// The mean cross-entropy of the right start and end, straight from the definition, with targets

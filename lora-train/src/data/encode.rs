@@ -6,7 +6,7 @@ use lora_models::tokenizer::{Encoding, TokenizerError};
 use lora_models::{TextConfig, Tokenizer};
 
 use super::encode_progress::{EncodeProgress, Reporter};
-use super::token_cache::TokenCache;
+use super::token_cache::{Cached, Rest, TokenCache};
 use super::tokenized::Tokens;
 use crate::TrainError;
 
@@ -59,8 +59,38 @@ pub(super) struct Encoded {
     pub cut: bool,
 }
 
+/// The number of tokens, whether it was cut, the ids and the segments.
+impl Cached for Encoded {
+    fn write(&self, to: &mut Vec<u8>) {
+        self.tokens.write(to);
+        to.push(self.cut.into());
+    }
+
+    fn read(from: &mut Rest<'_>) -> Option<Self> {
+        let tokens = Tokens::read(from)?;
+        let cut = from.take(1)? == [1];
+        Some(Self { tokens, cut })
+    }
+}
+
+/// Their number, the ids and the segments.
+impl Cached for Tokens {
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend((self.ids.len() as u64).to_le_bytes());
+        for number in self.ids.iter().chain(&self.type_ids) {
+            to.extend(number.to_le_bytes());
+        }
+    }
+
+    fn read(from: &mut Rest<'_>) -> Option<Self> {
+        let length = from.length()?;
+        let (ids, type_ids) = (from.numbers(length)?, from.numbers(length)?);
+        Some(Self { ids, type_ids })
+    }
+}
+
 /// A text, and the second one of a pair.
-pub(super) type TextPair<'a> = (&'a str, Option<&'a str>);
+pub(crate) type TextPair<'a> = (&'a str, Option<&'a str>);
 
 /// The tokens of each text, all of which `config`'s model has embeddings for.
 pub(crate) fn encode_checked(
@@ -81,10 +111,37 @@ pub(super) fn encode_with(
     config: &impl TextConfig,
     options: &EncodeOptions,
 ) -> Result<Vec<Encoded>, TrainError> {
+    let numbers = [options.max_len];
+    encode_cached(
+        texts,
+        tokenizer,
+        config,
+        &numbers,
+        options,
+        |chunk, start| {
+            let encodings = encode_all(chunk, tokenizer, options.max_len)?;
+            let cut = find_cut(chunk, &encodings, tokenizer, options.max_len)?;
+            let tokens = check(chunk, encodings, config, start)?;
+            let both = tokens.into_iter().zip(cut);
+            Ok(both.map(|(tokens, cut)| Encoded { tokens, cut }).collect())
+        },
+    )
+}
+
+/// What `encode` makes of each of the texts, of some at a time and with the number of the first of them;
+/// or what the cache has of it, of a time when the `numbers` that say how it is done were the same.
+pub(crate) fn encode_cached<E: Cached>(
+    texts: &[TextPair],
+    tokenizer: &Tokenizer,
+    config: &impl TextConfig,
+    numbers: &[usize],
+    options: &EncodeOptions,
+    encode: impl Fn(&[TextPair], usize) -> Result<Vec<E>, TrainError>,
+) -> Result<Vec<E>, TrainError> {
     check_length(config, options.max_len)?;
     let cache = match &options.cache {
         Some(folder) => {
-            let cache = TokenCache::of(folder, texts, tokenizer, config, options.max_len)?;
+            let cache = TokenCache::of(folder, texts, tokenizer, config, numbers)?;
             if let Some(encoded) = cache.read(texts.len()) {
                 return Ok(encoded);
             }
@@ -95,12 +152,7 @@ pub(super) fn encode_with(
     let reporter = Reporter::new(options.progress, texts.len());
     let mut encoded = Vec::with_capacity(texts.len());
     for chunk in texts.chunks(CHUNK) {
-        let start = encoded.len();
-        let encodings = encode_all(chunk, tokenizer, options.max_len)?;
-        let cut = find_cut(chunk, &encodings, tokenizer, options.max_len)?;
-        let tokens = check(chunk, encodings, config, start)?;
-        let both = tokens.into_iter().zip(cut);
-        encoded.extend(both.map(|(tokens, cut)| Encoded { tokens, cut }));
+        encoded.extend(encode(chunk, encoded.len())?);
         reporter.done(encoded.len());
     }
     reporter.finish();

@@ -7,14 +7,23 @@ use lora_core::file::write_atomically;
 use lora_models::{TextConfig, Tokenizer};
 use sha2::{Digest, Sha256};
 
-use super::encode::{Encoded, TextPair};
-use super::tokenized::Tokens;
+use super::encode::TextPair;
 use crate::TrainError;
 
 /// What a file begins with; the number is the format's.
 const MAGIC: &[u8] = b"burn-lora tokens 1\n";
 /// The length of a SHA-256.
 const HASH: usize = 32;
+
+/// What is kept of a text.
+pub(crate) trait Cached: Sized {
+    /// Adds it to the bytes of a file.
+    fn write(&self, to: &mut Vec<u8>);
+
+    /// Reads it from what is left of a file; `None` if that is nothing that [`write`](Self::write)
+    /// made.
+    fn read(from: &mut Rest<'_>) -> Option<Self>;
+}
 
 /// The file of one data set.
 pub(super) struct TokenCache {
@@ -24,13 +33,14 @@ pub(super) struct TokenCache {
 }
 
 impl TokenCache {
-    /// The file for these texts in `folder`, which is made if needed.
+    /// The file for these texts in `folder`, which is made if needed. The numbers say how they are
+    /// cut.
     pub fn of(
         folder: &Path,
         texts: &[TextPair],
         tokenizer: &Tokenizer,
         config: &impl TextConfig,
-        max_len: usize,
+        numbers: &[usize],
     ) -> Result<Self, TrainError> {
         let mut hash = Sha256::new();
         hash.update(MAGIC);
@@ -42,8 +52,9 @@ impl TokenCache {
         part(&tokenizer_json(tokenizer)?);
         // What the model has no embedding for is an error: what is kept is right for this one.
         let segments = config.segments().unwrap_or_default();
-        for number in [max_len, config.vocab_size(), segments, texts.len()] {
-            part(&(number as u64).to_le_bytes());
+        let sizes = [config.vocab_size(), segments, texts.len(), numbers.len()];
+        for number in sizes.iter().chain(numbers) {
+            part(&(*number as u64).to_le_bytes());
         }
         for (text, pair) in texts {
             part(text.as_bytes());
@@ -64,7 +75,7 @@ impl TokenCache {
     }
 
     /// What the file has, if there is one and it is whole.
-    pub fn read(&self, count: usize) -> Option<Vec<Encoded>> {
+    pub fn read<E: Cached>(&self, count: usize) -> Option<Vec<E>> {
         let reason = match std::fs::read(&self.path) {
             Ok(bytes) => match self.parse(&bytes, count) {
                 Some(encoded) => return Some(encoded),
@@ -81,7 +92,7 @@ impl TokenCache {
     }
 
     /// Writes the file, in one step.
-    pub fn write(&self, encoded: &[Encoded]) -> Result<(), TrainError> {
+    pub fn write<E: Cached>(&self, encoded: &[E]) -> Result<(), TrainError> {
         write_atomically(&self.path, &self.format(encoded)).map_err(|e| self.unwritable(e))
     }
 
@@ -92,17 +103,13 @@ impl TokenCache {
         }
     }
 
-    /// The format, in little endian: the head, the key, the number of texts; for each the number of
-    /// its tokens, whether it was cut, its ids and its segments; the hash of all that.
-    fn format(&self, encoded: &[Encoded]) -> Vec<u8> {
+    /// The format, in little endian: the head, the key, the number of texts; what is kept of each; the
+    /// hash of all that.
+    fn format<E: Cached>(&self, encoded: &[E]) -> Vec<u8> {
         let mut bytes = [MAGIC, &self.key].concat();
         bytes.extend((encoded.len() as u64).to_le_bytes());
-        for Encoded { tokens, cut } in encoded {
-            bytes.extend((tokens.ids.len() as u64).to_le_bytes());
-            bytes.push((*cut).into());
-            for number in tokens.ids.iter().chain(&tokens.type_ids) {
-                bytes.extend(number.to_le_bytes());
-            }
+        for encoded in encoded {
+            encoded.write(&mut bytes);
         }
         let hash = Sha256::digest(&bytes);
         bytes.extend(hash);
@@ -110,7 +117,7 @@ impl TokenCache {
     }
 
     /// `None` for anything but what [`format`](Self::format) made from the same key.
-    fn parse(&self, bytes: &[u8], count: usize) -> Option<Vec<Encoded>> {
+    fn parse<E: Cached>(&self, bytes: &[u8], count: usize) -> Option<Vec<E>> {
         let (content, hash) = bytes.split_at_checked(bytes.len().checked_sub(HASH)?)?;
         if Sha256::digest(content).as_slice() != hash {
             return None;
@@ -120,37 +127,39 @@ impl TokenCache {
         if rest.length()? != count {
             return None;
         }
-        let mut encoded = Vec::new();
-        for _ in 0..count {
-            let length = rest.length()?;
-            let cut = rest.take(1)? == [1];
-            let (ids, type_ids) = (rest.numbers(length)?, rest.numbers(length)?);
-            let tokens = Tokens { ids, type_ids };
-            encoded.push(Encoded { tokens, cut });
-        }
-        rest.0.is_empty().then_some(encoded)
+        let encoded: Option<Vec<E>> = (0..count).map(|_| E::read(&mut rest)).collect();
+        encoded.filter(|_| rest.0.is_empty())
     }
 }
 
 /// What of a file is not read yet.
-struct Rest<'a>(&'a [u8]);
+pub(crate) struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    #[cfg(test)]
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn length(&mut self) -> Option<usize> {
+    pub(crate) fn length(&mut self) -> Option<usize> {
         let bytes = self.take(8)?.try_into().ok()?;
         u64::from_le_bytes(bytes).try_into().ok()
     }
 
-    fn numbers(&mut self, count: usize) -> Option<Vec<i32>> {
-        let bytes = self.take(count.checked_mul(4)?)?;
-        let number = |bytes: &[u8]| Some(i32::from_le_bytes(bytes.try_into().ok()?));
-        bytes.chunks_exact(4).map(number).collect()
+    pub(crate) fn numbers(&mut self, count: usize) -> Option<Vec<i32>> {
+        let (numbers, _) = self.take(count.checked_mul(4)?)?.as_chunks();
+        Some(
+            numbers
+                .iter()
+                .map(|bytes| i32::from_le_bytes(*bytes))
+                .collect(),
+        )
     }
 }
 
@@ -166,6 +175,8 @@ fn tokenizer_json(tokenizer: &Tokenizer) -> Result<Vec<u8>, TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Tokens;
+    use crate::data::encode::Encoded;
     use crate::testing::{tiny_config, tokenizer};
     use lora_models::bert::BertConfig;
     use lora_models::tokenizer::train_byte_level_bpe;
@@ -189,10 +200,11 @@ mod tests {
     fn the_key_is_all_that_matters() {
         let folder = tempfile::tempdir().unwrap();
         let (config, tokens) = (tiny_config(), tokenizer());
-        let key = |texts: &[TextPair], tokens: &Tokenizer, config: &BertConfig, max_len| {
-            let cache = TokenCache::of(folder.path(), texts, tokens, config, max_len).unwrap();
-            cache.key
-        };
+        let key =
+            |texts: &[TextPair], tokens: &Tokenizer, config: &BertConfig, numbers: &[usize]| {
+                let cache = TokenCache::of(folder.path(), texts, tokens, config, numbers).unwrap();
+                cache.key
+            };
         let texts = [("ab", None), ("c", None)];
         let other = train_byte_level_bpe(["another"].into_iter(), 300, 1).unwrap();
         let small = BertConfig {
@@ -204,27 +216,28 @@ mod tests {
             ..config.clone()
         };
         let keys = [
-            key(&texts, &tokens, &config, 16),
-            key(&[("a", None), ("bc", None)], &tokens, &config, 16),
-            key(&[("ab", Some("c"))], &tokens, &config, 16),
-            key(&[("ab", Some("")), ("c", None)], &tokens, &config, 16),
-            key(&[("c", None), ("ab", None)], &tokens, &config, 16),
-            key(&texts, &other, &config, 16),
-            key(&texts, &tokens, &config, 15),
-            key(&texts, &tokens, &small, 16),
-            key(&texts, &tokens, &segments, 16),
+            key(&texts, &tokens, &config, &[16]),
+            key(&[("a", None), ("bc", None)], &tokens, &config, &[16]),
+            key(&[("ab", Some("c"))], &tokens, &config, &[16]),
+            key(&[("ab", Some("")), ("c", None)], &tokens, &config, &[16]),
+            key(&[("c", None), ("ab", None)], &tokens, &config, &[16]),
+            key(&texts, &other, &config, &[16]),
+            key(&texts, &tokens, &config, &[15]),
+            key(&texts, &tokens, &config, &[16, 4]),
+            key(&texts, &tokens, &small, &[16]),
+            key(&texts, &tokens, &segments, &[16]),
         ];
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
-        assert_eq!(key(&texts, &tokenizer(), &tiny_config(), 16), keys[0]);
+        assert_eq!(key(&texts, &tokenizer(), &tiny_config(), &[16]), keys[0]);
     }
 
     #[test]
     fn another_key_or_count_is_not_taken() {
         let one = [encoded(vec![1, 2], true)];
         let bytes = cache(1).format(&one);
-        assert_eq!(cache(1).parse(&bytes, 1).unwrap(), one);
-        assert!(cache(2).parse(&bytes, 1).is_none());
-        assert!(cache(1).parse(&bytes, 2).is_none());
+        assert_eq!(cache(1).parse::<Encoded>(&bytes, 1).unwrap(), one);
+        assert!(cache(2).parse::<Encoded>(&bytes, 1).is_none());
+        assert!(cache(1).parse::<Encoded>(&bytes, 2).is_none());
         // A right checksum does not make up for wrong content.
         for content in [
             &b"burn-lora tokens 2\n"[..],
@@ -232,7 +245,7 @@ mod tests {
             &[MAGIC, &[1; 40]].concat(),
         ] {
             let bytes = [content, Sha256::digest(content).as_slice()].concat();
-            assert!(cache(1).parse(&bytes, 0).is_none());
+            assert!(cache(1).parse::<Encoded>(&bytes, 0).is_none());
         }
     }
 
@@ -249,22 +262,22 @@ mod tests {
             let all: Vec<Encoded> = all.into_iter().map(|(ids, cut)| encoded(ids, cut)).collect();
             let cache = cache(7);
             let mut bytes = cache.format(&all);
-            let read = cache.parse(&bytes, all.len());
+            let read = cache.parse::<Encoded>(&bytes, all.len());
             prop_assert_eq!(read.as_ref(), Some(&all));
             let at = at.index(bytes.len());
-            prop_assert!(cache.parse(&bytes[..at], all.len()).is_none());
+            prop_assert!(cache.parse::<Encoded>(&bytes[..at], all.len()).is_none());
             bytes[at] ^= 1u8 << bit;
-            prop_assert!(cache.parse(&bytes, all.len()).is_none());
+            prop_assert!(cache.parse::<Encoded>(&bytes, all.len()).is_none());
         }
 
         #[test]
         fn foreign_files_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(cache(0).parse(&bytes, 0).is_none());
+            prop_assert!(cache(0).parse::<Encoded>(&bytes, 0).is_none());
             let summed = [bytes.as_slice(), Sha256::digest(&bytes).as_slice()].concat();
-            prop_assert!(cache(0).parse(&summed, 0).is_none());
+            prop_assert!(cache(0).parse::<Encoded>(&summed, 0).is_none());
             let headed = [MAGIC, &[0; HASH], &bytes].concat();
             let summed = [headed.as_slice(), Sha256::digest(&headed).as_slice()].concat();
-            if let Some(encoded) = cache(0).parse(&summed, 1) {
+            if let Some(encoded) = cache(0).parse::<Encoded>(&summed, 1) {
                 prop_assert_eq!(encoded.len(), 1);
             }
         }

@@ -8,7 +8,9 @@ use lora_models::{TextConfig, Tokenizer};
 
 use super::{GoldAnswer, Question};
 use crate::TrainError;
-use crate::data::{TokenizedDataset, Tokens, embeddable};
+use crate::data::{
+    Cached, EncodeOptions, Rest, TextPair, TokenizedDataset, Tokens, embeddable, encode_cached,
+};
 
 /// How the texts of questions are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,21 +75,20 @@ impl SquadFeature {
         Some((*start as usize, *end as usize))
     }
 
-    fn new(question: usize, tokens: Tokens, window: &Window, answer: Option<&GoldAnswer>) -> Self {
+    fn new(question: usize, window: EncodedWindow, answer: Option<&GoldAnswer>) -> Self {
         let place = answer.and_then(|answer| locate(answer, &window.offsets));
         // The first token says that there is no answer here.
         let (start, end) = match place {
             Some((start, end)) => (window.start + start, window.start + end),
             None => (0, 0),
         };
-        let offset = |(start, end): &(usize, usize)| (*start as u32, *end as u32);
         Self {
-            tokens,
+            tokens: window.tokens,
             question,
             start,
             end,
             context: window.start,
-            offsets: window.offsets.iter().map(offset).collect(),
+            offsets: window.offsets.into(),
         }
     }
 }
@@ -97,11 +98,10 @@ impl SquadFeature {
 ///
 /// `run_qa.py` looks for the first one beyond the last token of the text, too, and takes the special
 /// token behind it if the answer is in the last token. Here it is that last token.
-fn locate(answer: &GoldAnswer, offsets: &[(usize, usize)]) -> Option<(usize, usize)> {
-    let (start, end) = (
-        answer.start,
-        answer.start.saturating_add(answer.text.chars().count()),
-    );
+fn locate(answer: &GoldAnswer, offsets: &[(u32, u32)]) -> Option<(usize, usize)> {
+    let length = answer.text.chars().count();
+    let start = u32::try_from(answer.start).ok()?;
+    let end = u32::try_from(answer.start.checked_add(length)?).ok()?;
     let within = offsets.first()?.0 <= start && offsets.last()?.1 >= end;
     if !within {
         return None;
@@ -128,38 +128,120 @@ impl TokenizedDataset<SquadFeature> {
         config: &impl TextConfig,
         windows: Windows,
     ) -> Result<Self, TrainError> {
-        let Windows {
-            max_len,
-            doc_stride,
-        } = windows;
-        if max_len > config.max_tokens() {
-            return Err(TrainError::MaxLen {
-                max_len,
-                max_tokens: config.max_tokens(),
-            });
+        let options = EncodeOptions::new(windows.max_len);
+        Self::questions_with(questions, tokenizer, config, windows.doc_stride, &options)
+    }
+
+    /// As [`questions`](Self::questions), with a cache and with progress.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`questions`](Self::questions), and [`TrainError::TokenCache`].
+    pub fn questions_with(
+        questions: &[Question],
+        tokenizer: &Tokenizer,
+        config: &impl TextConfig,
+        doc_stride: usize,
+        options: &EncodeOptions,
+    ) -> Result<Self, TrainError> {
+        let max_len = options.max_len;
+        let mut texts: Vec<TextPair> = Vec::with_capacity(questions.len());
+        for question in questions {
+            texts.push((without_space(&question.question), Some(&question.context)));
         }
-        let pairs: Vec<(&str, &str)> = questions
-            .iter()
-            .map(|question| (without_space(&question.question), &*question.context))
-            .collect();
-        let mut features = Vec::with_capacity(pairs.len());
-        let encoded = tokenizer.encode_windows(&pairs, max_len, doc_stride)?;
-        for (index, (windows, question)) in encoded.into_iter().zip(questions).enumerate() {
-            for mut window in windows {
-                let text = &question.question;
-                let ids = std::mem::take(&mut window.encoding.ids);
-                let ids = embeddable(ids, "token", config.vocab_size(), text)?;
-                let type_ids = std::mem::take(&mut window.encoding.type_ids);
-                let type_ids = match config.segments() {
-                    Some(segments) => embeddable(type_ids, "segment", segments, text)?,
-                    None => vec![0; ids.len()],
-                };
-                let tokens = Tokens { ids, type_ids };
-                let answer = question.answers.first();
-                features.push(SquadFeature::new(index, tokens, &window, answer));
-            }
+        let numbers = [max_len, doc_stride];
+        let windows = encode_cached(&texts, tokenizer, config, &numbers, options, |texts, _| {
+            let pairs: Vec<(&str, &str)> = texts
+                .iter()
+                .map(|(text, pair)| (*text, pair.unwrap_or_default()))
+                .collect();
+            let encoded = tokenizer.encode_windows(&pairs, max_len, doc_stride)?;
+            let each = encoded.into_iter().zip(&pairs);
+            each.map(|(windows, (text, _))| EncodedWindow::all(windows, config, text))
+                .collect()
+        })?;
+        let mut features = Vec::with_capacity(questions.len());
+        for (index, (windows, question)) in windows.into_iter().zip(questions).enumerate() {
+            let answer = question.answers.first();
+            let feature = |window| SquadFeature::new(index, window, answer);
+            features.extend(windows.into_iter().map(feature));
         }
         Self::new(features)
+    }
+}
+
+/// A window as the model reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct EncodedWindow {
+    tokens: Tokens,
+    /// The place of the text's first token.
+    start: usize,
+    /// Where each token of the text begins and ends in it.
+    offsets: Vec<(u32, u32)>,
+}
+
+impl EncodedWindow {
+    /// All windows of a question's text, whose tokens the model has embeddings for.
+    fn all(
+        windows: Vec<Window>,
+        config: &impl TextConfig,
+        question: &str,
+    ) -> Result<Vec<Self>, TrainError> {
+        let window = |window: Window| {
+            let ids = embeddable(window.encoding.ids, "token", config.vocab_size(), question)?;
+            let type_ids = match config.segments() {
+                Some(segments) => {
+                    embeddable(window.encoding.type_ids, "segment", segments, question)?
+                }
+                None => vec![0; ids.len()],
+            };
+            let offset = |(start, end): &(usize, usize)| (*start as u32, *end as u32);
+            Ok(Self {
+                tokens: Tokens { ids, type_ids },
+                start: window.start,
+                offsets: window.offsets.iter().map(offset).collect(),
+            })
+        };
+        windows.into_iter().map(window).collect()
+    }
+}
+
+/// Their number; of each its tokens, the place of the text's first, how many these are, and where they
+/// begin and end.
+impl Cached for Vec<EncodedWindow> {
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend((self.len() as u64).to_le_bytes());
+        for window in self {
+            window.tokens.write(to);
+            for number in [window.start, window.offsets.len()] {
+                to.extend((number as u64).to_le_bytes());
+            }
+            for (start, end) in &window.offsets {
+                to.extend(start.to_le_bytes());
+                to.extend(end.to_le_bytes());
+            }
+        }
+    }
+
+    fn read(from: &mut Rest<'_>) -> Option<Self> {
+        let count = from.length()?;
+        let window = |_| {
+            let tokens = Tokens::read(from)?;
+            let (start, count) = (from.length()?, from.length()?);
+            let (offsets, _) = from.take(count.checked_mul(8)?)?.as_chunks::<8>();
+            let number = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
+            let offset = |bytes: &[u8; 8]| Some((number(&bytes[..4])?, number(&bytes[4..])?));
+            let offsets: Option<_> = offsets.iter().map(offset).collect();
+            // The text's tokens are among all of them.
+            let within = start.checked_add(count)? <= tokens.ids.len();
+            let offsets = offsets.filter(|_| within)?;
+            Some(EncodedWindow {
+                tokens,
+                start,
+                offsets,
+            })
+        };
+        (0..count).map(window).collect()
     }
 }
 
@@ -171,8 +253,9 @@ fn without_space(question: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    const OFFSETS: [(usize, usize); 4] = [(10, 13), (14, 18), (18, 20), (21, 22)];
+    const OFFSETS: [(u32, u32); 4] = [(10, 13), (14, 18), (18, 20), (21, 22)];
 
     fn place(start: usize, text: &str) -> Option<(usize, usize)> {
         let text = text.to_string();
@@ -203,6 +286,49 @@ mod tests {
             ),
             None
         );
+    }
+
+    fn bytes(windows: &Vec<EncodedWindow>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        windows.write(&mut bytes);
+        bytes
+    }
+
+    fn window() -> impl Strategy<Value = EncodedWindow> {
+        let number = || any::<i32>();
+        let tokens = prop::collection::vec((number(), number()), 0..9);
+        let offsets = prop::collection::vec(any::<(u32, u32)>(), 0..9);
+        (tokens, offsets, any::<prop::sample::Index>()).prop_map(|(tokens, mut offsets, start)| {
+            offsets.truncate(tokens.len());
+            let (ids, type_ids) = tokens.iter().copied().unzip();
+            EncodedWindow {
+                tokens: Tokens { ids, type_ids },
+                start: start.index(tokens.len() - offsets.len() + 1),
+                offsets,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_of_a_text_is_read_again(
+            windows in prop::collection::vec(window(), 0..5),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let bytes = bytes(&windows);
+            let read = |bytes| <Vec<EncodedWindow>>::read(&mut Rest::of(bytes));
+            prop_assert_eq!(read(&bytes[..]), Some(windows));
+            prop_assert_eq!(read(&bytes[..cut.index(bytes.len())]), None);
+        }
+
+        #[test]
+        fn anything_is_read_or_refused(bytes in prop::collection::vec(0u8..4, 0..200)) {
+            if let Some(windows) = <Vec<EncodedWindow>>::read(&mut Rest::of(&bytes)) {
+                for window in windows {
+                    prop_assert!(window.start + window.offsets.len() <= window.tokens.ids.len());
+                }
+            }
+        }
     }
 
     #[test]

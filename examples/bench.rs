@@ -17,6 +17,7 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_lora_examples::method_arguments::Base;
 use clap::{Parser, ValueEnum};
+use lora_core::ops::set_matmul_precision;
 use lora_core::{LoraConfig, ParameterReport, TargetModules};
 use lora_models::bert::{BertConfig, EncoderInput};
 use lora_models::gpt2::{CausalLm, Gpt2Config, Gpt2Input};
@@ -92,6 +93,7 @@ fn bench(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             .num_threads(threads)
             .build_global()?;
     }
+    set_matmul_precision(arguments.device.matmul_precision)?;
     let device = match &arguments.device.device {
         Some(name) => lora_core::device(name)?,
         None => lora_core::best_device()?.1,
@@ -252,6 +254,7 @@ fn time<M: Module>(
         "arch": name(arguments.arch),
         "mode": name(arguments.mode),
         "base": arguments.base.quantization().map(|base| base.format()).transpose()?.map(|f| f.name()),
+        "matmul_precision": arguments.device.matmul_precision.to_string(),
         "batch": arguments.batch,
         "seq": arguments.seq,
         "rank": arguments.rank,

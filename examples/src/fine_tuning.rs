@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use burn::train::Interrupter;
@@ -12,7 +13,8 @@ use lora_models::{PretrainedModel, Tokenizer};
 use lora_train::data::{LengthSummary, TokenizedDataset};
 use lora_train::{
     CONFIG_NAME, Classes, Evaluation, LoraFa, METRICS_NAME, Method, Progress, REPORT_NAME, Report,
-    RunMetrics, RunNames, RunSettings, Stopped, Task, Trained, Trainer, TrainingConfig, plot,
+    RunLock, RunMetrics, RunNames, RunSettings, Stopped, Task, Trained, Trainer, TrainingConfig,
+    plot,
 };
 
 use crate::run_folder::{HEAD, OutFolder, PLOT, prepare_out, save, saved_as};
@@ -48,7 +50,8 @@ impl OutArguments {
     ///
     /// # Errors
     ///
-    /// [`LoraError::Device`] if a backend is not compiled in or has no such device.
+    /// [`LoraError::Device`] if a backend is not compiled in or has no such device;
+    /// [`LoraError::MatmulPrecision`].
     pub fn open_devices(&self) -> Result<(String, Vec<Device>), LoraError> {
         if self.devices.is_empty() {
             let (name, device) = self.device.open()?;
@@ -58,7 +61,7 @@ impl OutArguments {
         let devices = devices.collect::<Result<_, _>>()?;
         let names = self.devices.join(", ");
         println!("devices: {names}");
-        Ok((names, devices))
+        Ok((names + &self.device.set_precision()?, devices))
     }
 
     /// The folder, ready to be written into. Besides what every run writes there may be `more` in it.
@@ -150,20 +153,23 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
             method: &self.method,
             training: self.config,
         };
+        // What another run is about to write is none of ours to write over.
+        let lock = Arc::new(RunLock::take(&self.out.path)?);
         self.write_settings(settings)?;
         let interrupter = interrupt::on_signal();
         let stages = self.method.stages();
         let mut model = model;
         for stage in &stages[..stages.len() - 1] {
             println!("first: {}", stage.name());
-            let (trained, _) = self.train(stage, model, &self.out.path.join(HEAD), &interrupter)?;
+            let first = Arc::new(RunLock::take(&self.out.path.join(HEAD))?);
+            let (trained, _) = self.train(stage, model, first, &interrupter)?;
             if self.says_that_it_was_interrupted(&trained) {
                 return Ok(None);
             }
             model = trained.model;
         }
         let last = &stages[stages.len() - 1];
-        let (mut trained, parameters) = self.train(last, model, &self.out.path, &interrupter)?;
+        let (mut trained, parameters) = self.train(last, model, lock.clone(), &interrupter)?;
         if self.says_that_it_was_interrupted(&trained) {
             return Ok(None);
         }
@@ -197,7 +203,6 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         if self.resume && folder.join(CONFIG_NAME).exists() {
             return Ok(());
         }
-        std::fs::create_dir_all(folder).map_err(|e| LoraError::io("create", folder, e))?;
         Ok(settings.write(folder)?)
     }
 
@@ -206,7 +211,7 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         &self,
         method: &Method,
         model: T,
-        folder: &Path,
+        lock: Arc<RunLock>,
         interrupter: &Interrupter,
     ) -> Result<(Trained<T>, ParameterReport), Box<dyn Error>> {
         if let Some(lora) = method.adapters() {
@@ -224,7 +229,7 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         let parameters = ParameterReport::of(&model);
         println!("{parameters}");
         let trained = Trainer::new(self.config.clone())
-            .folder(folder)
+            .locked_folder(lock)
             .resume(self.resume)
             .overwrite(self.out.overwrite)
             .devices(self.devices)
@@ -259,5 +264,58 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
             );
         }
         interrupted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::named;
+    use lora_core::default_device;
+    use lora_models::bert::SequenceClassification;
+    use lora_train::TrainError;
+    use lora_train::data::{Example, Label};
+
+    #[test]
+    fn settings_of_a_run_that_goes_on_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = default_device();
+        let name = named(&None, "roberta-tiny");
+        let loaded = SequenceClassification::from_pretrained(&name, &device).unwrap();
+        let tokenizer = Tokenizer::from_folder(&loaded.folder).unwrap();
+        let example = Example {
+            text: "a film".to_string(),
+            pair: None,
+            label: Label::Class(1),
+        };
+        let shape = loaded.model.config().clone();
+        let data = TokenizedDataset::encode(&[example], &tokenizer, &shape, 16).unwrap();
+        let out = OutFolder {
+            path: folder.path().to_path_buf(),
+            overwrite: true,
+        };
+        let run = FineTuning {
+            method: Method::Head,
+            config: &TrainingConfig::new(),
+            out: &out,
+            resume: false,
+            devices: &[device],
+            train: &data,
+            dev: &data,
+            tokenizer: &tokenizer,
+            names: RunNames {
+                model: "a",
+                data: "b",
+                device: "c",
+            },
+        };
+        let settings = folder.path().join(CONFIG_NAME);
+        std::fs::write(&settings, "another's").unwrap();
+        let lock = RunLock::take(folder.path()).unwrap();
+        let error = run.run(loaded.model).unwrap_err();
+        let error = error.downcast::<TrainError>().unwrap();
+        assert!(matches!(*error, TrainError::FolderInUse { .. }), "{error}");
+        assert_eq!(std::fs::read_to_string(&settings).unwrap(), "another's");
+        drop(lock);
     }
 }

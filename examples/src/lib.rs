@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
+use lora_core::ops::{MatmulPrecision, set_matmul_precision};
 use lora_core::{LoraError, best_device, compiled_backends};
 
 /// The choice of a device on the command line.
@@ -22,14 +23,35 @@ pub struct DeviceArgument {
     /// Device to compute on, such as `flex`, `cuda` or `cuda:1` [default: the fastest compiled in]
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
+    /// How exact large matrix products on the CPU are: highest, high or medium; the lower ones take a
+    /// processor with tile units (AMX)
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub matmul_precision: MatmulPrecision,
 }
 
 impl DeviceArgument {
+    /// Makes matrix products as exact as was asked for, and says so if it is less than usual; what is to
+    /// be added to the device's name.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::MatmulPrecision`] if the processor cannot do it.
+    pub fn set_precision(&self) -> Result<String, LoraError> {
+        let precision = self.matmul_precision;
+        set_matmul_precision(precision)?;
+        if precision == MatmulPrecision::default() {
+            return Ok(String::new());
+        }
+        println!("matrix products: of {precision} precision");
+        Ok(format!(", products of {precision} precision"))
+    }
+
     /// Opens the device and says on standard output which it is.
     ///
     /// # Errors
     ///
-    /// [`LoraError::Device`] if the backend is not compiled in or has no such device.
+    /// [`LoraError::Device`] if the backend is not compiled in or has no such device;
+    /// [`LoraError::MatmulPrecision`].
     pub fn open(&self) -> Result<(String, Device), LoraError> {
         let (name, device, why) = match &self.device {
             Some(name) => (name.clone(), lora_core::device(name)?, "as asked"),
@@ -39,7 +61,7 @@ impl DeviceArgument {
             }
         };
         println!("{}", describe(&name, why, &compiled_backends()));
-        Ok((name, device))
+        Ok((name + &self.set_precision()?, device))
     }
 }
 

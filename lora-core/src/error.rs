@@ -26,6 +26,14 @@ pub enum LoraError {
         /// The folder.
         path: PathBuf,
     },
+    /// Matrix products cannot be done with so few bits here.
+    #[error(
+        "matrix products of precision `{precision}` need a processor with tile units for 16-bit values (AMX), Linux, and the flex backend: use `highest`"
+    )]
+    MatmulPrecision {
+        /// What was asked for.
+        precision: crate::ops::MatmulPrecision,
+    },
     /// A configuration is not valid JSON, or a field of it has the wrong type.
     #[error("{path} is not a LoRA configuration: {message}", path = path.display())]
     ConfigSyntax {

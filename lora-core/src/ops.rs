@@ -27,6 +27,7 @@ mod layer_norm;
 mod linear;
 #[cfg(feature = "flex")]
 mod panels;
+mod precision;
 #[cfg(feature = "flex")]
 mod simd;
 
@@ -35,6 +36,7 @@ pub use dropout::{dropout, dropout_add, dropout_probability};
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::{Affine, layer_norm, residual_norm};
 pub use linear::{LowRank, linear, low_rank_linear, packed_linear};
+pub use precision::{MatmulPrecision, matmul_precision, set_matmul_precision};
 
 /// Whether an operation with `tensor` takes its fast form. Then sequences of different lengths are
 /// best laid end to end: see [`Sequences::packed`].

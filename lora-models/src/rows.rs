@@ -89,6 +89,23 @@ impl Rows {
         }
     }
 
+    /// The value of each row, `[rows]`, at its place in `[batch, sequence]`; 0 where there is no row.
+    pub(crate) fn spread(&self, values: Tensor<1>) -> Tensor<2> {
+        let [batch, sequence] = self.shape;
+        let Some(packed) = &self.packed else {
+            return values.reshape(self.shape);
+        };
+        let [count] = values.dims();
+        let device = values.device();
+        let mut rows = vec![count as i64; batch * sequence];
+        for (row, place) in packed.places.to_data().iter::<i64>().enumerate() {
+            rows[place as usize] = row as i64;
+        }
+        let rows = Tensor::from_data(TensorData::new(rows, [batch * sequence]), &device);
+        let with_zero = Tensor::cat(vec![values, Tensor::zeros([1], &device)], 0);
+        with_zero.select(0, rows).reshape(self.shape)
+    }
+
     /// The rows of these positions in the flattened batch; `None` if one of them has no row.
     pub(crate) fn find(&self, positions: Tensor<1, Int>) -> Option<Tensor<1, Int>> {
         let Some(packed) = &self.packed else {

@@ -145,6 +145,61 @@ fn a_padded_batch_of_bert_is_its_sentences_alone() {
     }
 }
 
+/// The logits of starts and ends of the tokens, one sentence after the other.
+fn of_tokens(model: &bert::QuestionAnswering, input: EncoderInput, left: bool) -> Tensor<2> {
+    let (starts, ends) = model.forward(input);
+    let [_, width] = starts.dims();
+    let rows = (0..starts.dims()[0]).flat_map(|row| {
+        let length = SENTENCES.map(<[i64]>::len)[row].min(width);
+        let columns = if left {
+            width - length..width
+        } else {
+            0..length
+        };
+        [&starts, &ends].map(|logits| {
+            let row = logits.clone().slice([row..row + 1, columns.clone()]);
+            row.reshape([length, 1])
+        })
+    });
+    Tensor::cat(rows.collect(), 0)
+}
+
+#[test]
+fn a_padded_batch_of_questions_is_its_questions_alone() {
+    // BERT counts positions from the left, padding or not.
+    let bases = [
+        (BertConfig::bert_base(), &[false][..]),
+        (BertConfig::roberta_base(), &[false, true]),
+    ];
+    for (base, sides) in bases {
+        let config = bert_config(base);
+        let device = default_device().autodiff();
+        let model = bert::QuestionAnswering::new(&config, &device).set_require_grad(true);
+        for &left in sides {
+            let together = |m: &bert::QuestionAnswering| vec![of_tokens(m, batch(left), left)];
+            let each = |m: &bert::QuestionAnswering| {
+                let logits = SENTENCES.map(|sentence| {
+                    let (starts, ends) = m.forward(alone(sentence));
+                    Tensor::cat(vec![starts, ends], 1).transpose()
+                });
+                vec![Tensor::cat(logits.to_vec(), 0)]
+            };
+            near(&together(&model)[0], &each(&model)[0]);
+            let found = gradients(&model, together);
+            let expected = gradients(&model, each);
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(&expected) {
+                near(found, expected);
+            }
+            // Padding is not computed.
+            let [_, mask] = padded(left);
+            let (starts, _) = model.forward(batch(left));
+            let padding = starts.mask_fill(mask.equal_elem(1), 0.0);
+            assert_eq!(padding.abs().max().into_scalar::<f32>(), 0.0);
+        }
+    }
+}
+
 #[test]
 fn a_padded_batch_of_gpt2_is_its_sentences_alone() {
     let model = gpt2::SequenceClassification::new(&gpt2_config(), &default_device().autodiff());

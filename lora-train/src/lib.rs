@@ -87,4 +87,4 @@ pub use predict::{Prediction, predict};
 pub use report::{Classes, REPORT_NAME, Report};
 pub use run_settings::{CONFIG_NAME, RunNames, RunSettings};
 pub use task::{Task, Trainee};
-pub use trainer::{LOCK_NAME, LOG_NAME, Progress, Stopped, Trained, Trainer};
+pub use trainer::{LOCK_NAME, LOG_NAME, Progress, RunLock, Stopped, Trained, Trainer};

@@ -26,10 +26,9 @@ use crate::metric::PeakMemoryMetric;
 use crate::predict::device_of;
 use crate::recorder::Recorder;
 use crate::{Evaluation, History, Interval, LoraFa, Task, TrainError, Trainee, TrainingConfig};
-use lock::RunLock;
 use steps::{Folder, Run, Steps};
 
-pub use lock::LOCK_NAME;
+pub use lock::{LOCK_NAME, RunLock};
 pub use log::LOG_NAME;
 pub use progress::Progress;
 
@@ -77,6 +76,8 @@ type Training<T> = SupervisedTraining<Trainee<T>>;
 pub struct Trainer<T: Task> {
     config: TrainingConfig,
     folder: Option<PathBuf>,
+    /// That it is taken, if it was before.
+    lock: Option<Arc<RunLock>>,
     resume: bool,
     overwrite: bool,
     progress: Progress,
@@ -125,6 +126,7 @@ impl<T: Task> Trainer<T> {
         Self {
             config,
             folder: None,
+            lock: None,
             resume: false,
             overwrite: false,
             progress: Progress::default(),
@@ -140,6 +142,14 @@ impl<T: Task> Trainer<T> {
     /// the run stands. `save_total_limit` of them are kept, and the best.
     pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
         self.folder = Some(folder.as_ref().to_path_buf());
+        self.lock = None;
+        self
+    }
+
+    /// As [`folder`](Self::folder), with one that was taken before.
+    pub fn locked_folder(mut self, lock: Arc<RunLock>) -> Self {
+        self.folder = Some(lock.folder().to_path_buf());
+        self.lock = Some(lock);
         self
     }
 
@@ -242,7 +252,10 @@ impl<T: Task> Trainer<T> {
             model = LoraFa::freeze(model)?;
         }
         let data = TrainerState::fingerprint(train_data.examples().iter().map(T::tokens));
-        let lock = self.folder.as_deref().map(RunLock::take).transpose()?;
+        let lock = match (&self.lock, &self.folder) {
+            (None, Some(folder)) => Some(Arc::new(RunLock::take(folder)?)),
+            (lock, _) => lock.clone(),
+        };
         let folder = self.folder.as_deref().map(Folder::open).transpose()?;
         let mut state = TrainerState::new(config, data);
         if let Some(folder) = &folder {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use burn::tensor::{TensorData, TensorReadError};
@@ -20,7 +20,7 @@ use lora_models::gpt2::{CausalLm, Gpt2Config};
 use lora_models::tokenizer::train_byte_level_bpe;
 use lora_train::data::{CausalExample, Example, Label, TokenizedDataset};
 use lora_train::{
-    Interval, LOG_NAME, Method, Progress, Stopped, Task, TrainError, Trained, Trainer,
+    Interval, LOG_NAME, Method, Progress, RunLock, Stopped, Task, TrainError, Trained, Trainer,
     TrainingConfig,
 };
 
@@ -551,6 +551,25 @@ fn two_runs_at_once_are_refused() {
     };
     let first = trainer(config()).folder(folder.path()).configure(second);
     first.train(model(), &data(), &data()).unwrap();
+}
+
+#[test]
+fn a_folder_that_was_taken_before_is_its_runs() {
+    let _lock = one_at_a_time();
+    let folder = tempfile::tempdir().unwrap();
+    let taken = Arc::new(RunLock::take(folder.path()).unwrap());
+    let run = || trainer::<SequenceClassification>(config());
+    let error = run()
+        .folder(folder.path())
+        .train(model(), &data(), &data())
+        .unwrap_err();
+    assert!(matches!(error, TrainError::FolderInUse { .. }), "{error}");
+    let first = run().locked_folder(taken.clone());
+    first.train(model(), &data(), &data()).unwrap();
+    // It is still taken.
+    assert!(RunLock::take(folder.path()).is_err());
+    drop(taken);
+    RunLock::take(folder.path()).unwrap();
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! Matrix products of 32-bit values on the tile units of newer processors (AMX).
 //!
 //! These units multiply values of 16 bits (bf16: 8 bits of precision, the range of 32 bits) sixteen
-//! times as fast as vector instructions multiply 32-bit values, and add up in 32 bits. A 32-bit value is
-//! the sum of three such values to its last bit; of the nine products of two such sums, the three
-//! smallest are below the last bit of the result, so six are computed (as oneMKL's `bf16x3` mode with
-//! six products; Henry, Tang, Heinecke: *Leveraging the bfloat16 Artificial Intelligence Datatype For
-//! Higher-Precision Computations*, 2019). The result is as close to the exact one as that of 32-bit
-//! arithmetic.
+//! times as fast as vector instructions multiply 32-bit values, and add up in 32 bits. A value is rounded
+//! to 16 bits, or taken as the sum of two such values, which has 16 bits of precision; of the four
+//! products of two such sums the smallest is left out (Henry, Tang, Heinecke: *Leveraging the bfloat16
+//! Artificial Intelligence Datatype For Higher-Precision Computations*, 2019).
 //!
 //! A value that is infinite makes those it has a part in NaN.
 
@@ -21,13 +19,13 @@ use rayon::prelude::*;
 
 use super::gemm::Matrix;
 pub(crate) use instructions::available;
-use instructions::{Configured, PIECE, SIZE, Tiles};
+use instructions::{Configured, SIZE, Tiles, piece};
 use scratch::Scratch;
 pub(crate) use side::{Decoded, Side, Strided};
 
 /// The depth of what is multiplied at a time, in steps of [`SIZE`]: the two blocks that a thread then
 /// works with are in its second-level cache.
-const DEEP: usize = 24;
+const DEEP: usize = 32;
 /// The most rows, in blocks of [`SIZE`], that are written in parts at a time.
 const TALL: usize = 64;
 /// The most columns, in blocks of [`SIZE`].
@@ -35,19 +33,24 @@ const WIDE: usize = 48;
 /// The blocks of rows and of columns of a thread's job.
 const JOB: [usize; 2] = [4, 8];
 
-/// Whether such a product is faster here than one with vector instructions: its operands have to be
-/// brought into another form first, which takes many rows and columns to pay.
+/// Whether a product is faster this way: its operands have to be brought into another form first, which
+/// takes many rows and columns to pay.
 pub(crate) fn is_worth([m, n, k]: [usize; 3]) -> bool {
-    m.min(n) >= 64 && k >= 32 && available()
+    m.min(n) >= 64 && k >= 32
 }
 
-/// `to = a·b`, or added to what `to` has if `add`, on all threads; rows of `to` lie one after the
-/// other.
+/// `to = a·b`, or added to what `to` has if `add`, on all threads, with values in `PARTS` parts, one or
+/// two; rows of `to` lie one after the other.
 ///
 /// # Panics
 ///
 /// Panics if the sizes do not fit, or on a processor without the instructions.
-pub(crate) fn multiply(to: &mut [f32], add: bool, a: &impl Side, b: &impl Side) {
+pub(crate) fn multiply<const PARTS: usize>(
+    to: &mut [f32],
+    add: bool,
+    a: &impl Side,
+    b: &impl Side,
+) {
     let [(m, k), (n, b_depth)] = [(a.lines(), a.depth()), (b.lines(), b.depth())];
     assert_eq!((k, to.len()), (b_depth, m * n), "sizes of a product");
     assert!(available(), "this processor has no tiles");
@@ -69,13 +72,13 @@ pub(crate) fn multiply(to: &mut [f32], add: bool, a: &impl Side, b: &impl Side) 
         for rows in steps(m, TALL) {
             for columns in steps(n, WIDE) {
                 let [left, right] = scratch.parts([
-                    rows.len() * depth.len() * PIECE,
-                    columns.len() * depth.len() * PIECE,
+                    rows.len() * depth.len() * piece(PARTS),
+                    columns.len() * depth.len() * piece(PARTS),
                 ]);
                 rayon::join(
                     // The rows are the same for all columns.
-                    || (columns.start == 0).then(|| split(a, &rows, &depth, false, left)),
-                    || split(b, &columns, &depth, true, right),
+                    || (columns.start == 0).then(|| split::<PARTS>(a, &rows, &depth, false, left)),
+                    || split::<PARTS>(b, &columns, &depth, true, right),
                 );
                 let product = Product {
                     output,
@@ -83,28 +86,28 @@ pub(crate) fn multiply(to: &mut [f32], add: bool, a: &impl Side, b: &impl Side) 
                     add: add || depth.start > 0,
                     rows: rows.clone(),
                     columns,
-                    left: Tiles::of(left, depth.len()),
-                    right: Tiles::of(right, depth.len()),
+                    left: Tiles::of(left, depth.len() * piece(PARTS)),
+                    right: Tiles::of(right, depth.len() * piece(PARTS)),
                 };
                 // SAFETY: `to` has `m` rows of `n` values, is borrowed for writing until all jobs
                 // are done, and the sides were written for these rows and columns.
-                unsafe { product.run() };
+                unsafe { product.run::<PARTS>() };
             }
         }
     }
 }
 
 /// Writes some blocks of lines in parts, on all threads.
-fn split(
+fn split<const PARTS: usize>(
     side: &impl Side,
     blocks: &Range<usize>,
     depth: &Range<usize>,
     pairs: bool,
     to: &mut [split::Line],
 ) {
-    let each = to.par_chunks_exact_mut(depth.len() * PIECE);
+    let each = to.par_chunks_exact_mut(depth.len() * piece(PARTS));
     each.zip(blocks.clone()).for_each(|(to, block)| {
-        side.split(block * SIZE, depth.start * SIZE, pairs, to);
+        side.split::<PARTS>(block * SIZE, depth.start * SIZE, pairs, to);
     });
 }
 
@@ -126,7 +129,7 @@ impl Product<'_> {
     ///
     /// `output` must point to `dims` values that nobody else reads or writes meanwhile, and the sides
     /// must have as many blocks as there are `rows` and `columns`.
-    unsafe fn run(&self) {
+    unsafe fn run<const PARTS: usize>(&self) {
         let [down, across] = [&self.rows, &self.columns].map(Range::len);
         let jobs = [down.div_ceil(JOB[0]), across.div_ceil(JOB[1])];
         (0..jobs[0] * jobs[1])
@@ -138,7 +141,7 @@ impl Product<'_> {
                 for column in column..across.min(column + JOB[1]) {
                     for row in row..down.min(row + JOB[0]) {
                         // SAFETY: as asked of the caller; no two jobs have a block in common.
-                        unsafe { self.block(&tiles, row, column) };
+                        unsafe { self.block::<PARTS>(&tiles, row, column) };
                     }
                 }
             });
@@ -149,7 +152,7 @@ impl Product<'_> {
     /// # Safety
     ///
     /// As in [`Product::run`], and nobody else may compute the same block meanwhile.
-    unsafe fn block(&self, tiles: &Configured, row: usize, column: usize) {
+    unsafe fn block<const PARTS: usize>(&self, tiles: &Configured, row: usize, column: usize) {
         let [m, n] = self.dims;
         let (left, right) = (self.left.block(row), self.right.block(column));
         let place = [self.rows.start + row, self.columns.start + column].map(|block| block * SIZE);
@@ -157,11 +160,11 @@ impl Product<'_> {
         let to = self.output.from(place[0], place[1]);
         if (height, width) == (SIZE, SIZE) {
             // SAFETY: the output has all these rows and columns.
-            return unsafe { tiles.multiply(left, right, to.start(), n, self.add) };
+            return unsafe { tiles.multiply::<PARTS>(left, right, to.start(), n, self.add) };
         }
         let mut whole = [0.0; SIZE * SIZE];
         // SAFETY: `whole` has as many rows and columns as a block.
-        unsafe { tiles.multiply(left, right, whole.as_mut_ptr(), SIZE, false) };
+        unsafe { tiles.multiply::<PARTS>(left, right, whole.as_mut_ptr(), SIZE, false) };
         for (row, sums) in whole.chunks_exact(SIZE).take(height).enumerate() {
             // SAFETY: the output has these rows and columns, and nobody else reads or writes them.
             let to = unsafe { to.row_mut(row, width) };

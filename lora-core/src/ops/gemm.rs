@@ -3,7 +3,10 @@
 use gemm::Parallelism;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::amx;
+use super::{
+    amx,
+    precision::{MatmulPrecision, matmul_precision},
+};
 
 /// Where a matrix begins, and how far apart its rows and its columns are.
 #[derive(Debug, Clone, Copy)]
@@ -142,7 +145,11 @@ pub(crate) fn write(
     if factor == 1.0 && amx::is_worth([m, n, k]) {
         let rows = amx::Strided::new(a, [m, k], !transposed[0]);
         let columns = amx::Strided::new(b, [n, k], transposed[1]);
-        return amx::multiply(to, add, &rows, &columns);
+        match matmul_precision() {
+            MatmulPrecision::Highest => {}
+            MatmulPrecision::High => return amx::multiply::<2>(to, add, &rows, &columns),
+            MatmulPrecision::Medium => return amx::multiply::<1>(to, add, &rows, &columns),
+        }
     }
     let matrix = |values, rows, columns, transposed| match transposed {
         false => Matrix::of(values, columns),

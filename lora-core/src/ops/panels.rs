@@ -14,7 +14,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::amx;
+use super::{
+    amx,
+    precision::{MatmulPrecision, matmul_precision},
+};
 use kernel::{Job, Output, WIDTH};
 
 /// The right-hand side of a product, of which any part can be written as 32-bit values.
@@ -47,12 +50,16 @@ pub(crate) fn multiply(to: &mut [f32], add: bool, a: &[f32], b: &impl Panels) {
     assert_eq!([a.len(), to.len()], [m * k, m * n], "sizes of a product");
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if amx::is_worth([m, n, k]) {
-        return amx::multiply(
-            to,
-            add,
-            &amx::Strided::new(a, [m, k], true),
-            &amx::Decoded(b),
-        );
+        let rows = amx::Strided::new(a, [m, k], true);
+        match matmul_precision() {
+            MatmulPrecision::Highest => {}
+            MatmulPrecision::High => {
+                return amx::multiply::<2>(to, add, &rows, &amx::Decoded(b));
+            }
+            MatmulPrecision::Medium => {
+                return amx::multiply::<1>(to, add, &rows, &amx::Decoded(b));
+            }
+        }
     }
     if !add && k == 0 {
         to.fill(0.0);

@@ -163,6 +163,25 @@ impl Encoder {
         hidden.reshape([batch, sequence, width])
     }
 
+    /// The last layer's states of all tokens, sequence after sequence, and which these are: padding costs
+    /// nothing where the backend computes sequences of different lengths as fast.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[rows, hidden_size]`
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub(crate) fn forward_rows(&self, input: EncoderInput) -> (Tensor<2>, Rows) {
+        let rows = self.rows(&input, needs_all_rows(self), |_| true);
+        let mut hidden = self.embed(input, &rows);
+        for layer in &self.encoder.layer {
+            hidden = layer.forward(hidden, &rows.sequences, None);
+        }
+        (hidden, rows)
+    }
+
     /// The last layer's state of each sequence's first token. Nothing is computed that it does not
     /// depend on: the last layer has one query for each sequence, and padding costs nothing where
     /// the backend computes sequences of different lengths as fast.
@@ -177,12 +196,7 @@ impl Encoder {
     pub fn forward_first(&self, input: EncoderInput) -> Tensor<2> {
         let device = input.input_ids.device();
         let all = needs_all_rows(self);
-        let shape = input.input_ids.dims();
-        let mask = input.attention_mask.clone();
-        let rows = match !all && is_fast(&self.embeddings.norm.gamma.val()) {
-            true => Rows::without_padding(shape, mask, |row| row[0]),
-            false => Rows::all(shape, mask),
-        };
+        let rows = self.rows(&input, all, |row| row[0]);
         let first = rows.first(&device);
         let mut hidden = self.embed(input, &rows);
         let Some((last, layers)) = self.encoder.layer.split_last() else {
@@ -197,6 +211,16 @@ impl Encoder {
         let [batch] = first.dims();
         let sequences = rows.sequences.with_queries(std::iter::repeat_n(1, batch));
         last.forward(hidden, &sequences, Some(first))
+    }
+
+    /// Without padding, unless `all` are asked for or a sequence does not `fit`.
+    fn rows(&self, input: &EncoderInput, all: bool, fits: impl Fn(&[bool]) -> bool) -> Rows {
+        let shape = input.input_ids.dims();
+        let mask = input.attention_mask.clone();
+        match !all && is_fast(&self.embeddings.norm.gamma.val()) {
+            true => Rows::without_padding(shape, mask, fits),
+            false => Rows::all(shape, mask),
+        }
     }
 
     fn embed(&self, input: EncoderInput, rows: &Rows) -> Tensor<2> {

@@ -255,7 +255,8 @@ impl QuestionAnswering {
         &self.config
     }
 
-    /// The logits of an answer's start and end at each token.
+    /// The logits of an answer's start and end at each token. Those of padding mean nothing: they are 0
+    /// where padding is not computed.
     ///
     /// # Shapes
     ///
@@ -265,14 +266,11 @@ impl QuestionAnswering {
     ///
     /// As [`Encoder::forward`].
     pub fn forward(&self, input: EncoderInput) -> (Tensor<2>, Tensor<2>) {
-        let logits = self.qa_outputs.forward(self.base.forward(input));
-        let [batch, sequence, _] = logits.dims();
-        let column = |i: usize| {
-            logits
-                .clone()
-                .slice([0..batch, 0..sequence, i..i + 1])
-                .reshape([batch, sequence])
-        };
+        let (hidden, rows) = self.base.forward_rows(input);
+        let logits = self.qa_outputs.forward(hidden);
+        let [count, _] = logits.dims();
+        let column =
+            |i: usize| rows.spread(logits.clone().slice([0..count, i..i + 1]).reshape([count]));
         (column(0), column(1))
     }
 }

@@ -1,7 +1,7 @@
 //! One run in a folder at a time.
 
 use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::TrainError;
 
@@ -10,14 +10,23 @@ use crate::TrainError;
 pub const LOCK_NAME: &str = ".lock";
 
 /// A folder that no other run may use. The system gives it up when the process ends, however it does.
+///
+/// [`Trainer::folder`](crate::Trainer::folder) takes the folder for as long as it trains. Who writes
+/// files of the run before or after that takes it first, and hands it to
+/// [`Trainer::locked_folder`](crate::Trainer::locked_folder).
 #[derive(Debug)]
-pub(super) struct RunLock {
+pub struct RunLock {
+    folder: PathBuf,
     _file: File,
 }
 
 impl RunLock {
     /// Takes `folder`, and creates it if need be.
-    pub(super) fn take(folder: &Path) -> Result<Self, TrainError> {
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::FolderInUse`] if another run has it, [`TrainError::Io`].
+    pub fn take(folder: &Path) -> Result<Self, TrainError> {
         fs::create_dir_all(folder).map_err(|e| TrainError::io("create", folder, e))?;
         let path = folder.join(LOCK_NAME);
         let file = File::options()
@@ -27,12 +36,20 @@ impl RunLock {
             .open(&path)
             .map_err(|e| TrainError::io("write", &path, e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self {
+                folder: folder.to_path_buf(),
+                _file: file,
+            }),
             Err(TryLockError::WouldBlock) => Err(TrainError::FolderInUse {
                 path: folder.to_path_buf(),
             }),
             Err(TryLockError::Error(e)) => Err(TrainError::io("lock", &path, e)),
         }
+    }
+
+    /// The folder that is taken.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 }
 
@@ -45,6 +62,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new");
         let first = RunLock::take(&path).unwrap();
+        assert_eq!(first.folder(), path);
         let error = RunLock::take(&path).unwrap_err();
         assert!(matches!(error, TrainError::FolderInUse { .. }), "{error}");
         drop(first);

@@ -5,24 +5,20 @@ use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-use super::split::{LINES, Line, PARTS};
+use super::split::{LINES, Line};
 
 /// The lines and the values of each that are multiplied at a time: two tiles by one.
 pub(super) const SIZE: usize = 32;
 
-/// A line of 32 values of one part of 16 bits takes 64 bytes; this many lines are one block of
-/// [`SIZE`] lines by [`SIZE`] values in all parts.
-pub(super) const PIECE: usize = PARTS * 2 * LINES;
+/// The lines of 64 bytes that [`SIZE`] lines by [`SIZE`] values take in so many parts of 16 bits.
+pub(super) const fn piece(parts: usize) -> usize {
+    parts * 2 * LINES
+}
 
 /// Whether the processor has tiles of 16-bit values and the system lets this process use them.
-///
-/// The environment variable `LORA_AMX=off` says no, to compare.
 pub(crate) fn available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| {
-        let wanted = std::env::var_os("LORA_AMX").is_none_or(|value| value != "off");
-        wanted && processor_has() && system_lets()
-    })
+    *AVAILABLE.get_or_init(|| processor_has() && system_lets())
 }
 
 fn processor_has() -> bool {
@@ -84,7 +80,8 @@ impl Configured {
         Self(PhantomData)
     }
 
-    /// `to = left·right`, or added to it if `add`, of one block of rows and one of columns.
+    /// `to = left·right`, or added to it if `add`, of one block of rows and one of columns, both in
+    /// `PARTS` parts.
     ///
     /// # Safety
     ///
@@ -93,8 +90,8 @@ impl Configured {
     ///
     /// # Panics
     ///
-    /// Panics if the blocks are not of the same depth.
-    pub(super) unsafe fn multiply(
+    /// Panics if the blocks are not of the same depth, or there are not one or two parts.
+    pub(super) unsafe fn multiply<const PARTS: usize>(
         &self,
         left: &[Line],
         right: &[Line],
@@ -103,97 +100,92 @@ impl Configured {
         add: bool,
     ) {
         assert_eq!(left.len(), right.len(), "the depth of two blocks");
-        let pieces = left.len() / PIECE;
+        let pieces = left.len() / piece(PARTS);
         if pieces == 0 {
             return;
         }
-        let lower = to.wrapping_add(LINES * row);
         // The eight tiles are four sums of 16 by 16 (0 to 3), two tiles of rows (4 and 5) and two of
-        // columns (6 and 7). A piece is part 1, 2 and 3 of two tiles of 1 KiB each. The small products
-        // come first; each tile is loaded as seldom as four registers allow.
-        //
+        // columns (6 and 7). A piece is each part of two tiles of 1 KiB.
+        macro_rules! multiply {
+            ($($step:literal),+) => {
+                asm!(
+                    "test {add:e}, {add:e}",
+                    "jz 3f",
+                    "tileloadd tmm0, [{to} + {row}]",
+                    "tileloadd tmm1, [{to} + {row} + 64]",
+                    "tileloadd tmm2, [{lower} + {row}]",
+                    "tileloadd tmm3, [{lower} + {row} + 64]",
+                    "jmp 2f",
+                    "3:",
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "2:",
+                    $($step,)+
+                    "add {a}, {size}",
+                    "add {b}, {size}",
+                    "dec {pieces}",
+                    "jnz 2b",
+                    "tilestored [{to} + {row}], tmm0",
+                    "tilestored [{to} + {row} + 64], tmm1",
+                    "tilestored [{lower} + {row}], tmm2",
+                    "tilestored [{lower} + {row} + 64], tmm3",
+                    a = inout(reg) left.as_ptr() => _,
+                    b = inout(reg) right.as_ptr() => _,
+                    pieces = inout(reg) pieces => _,
+                    to = in(reg) to,
+                    lower = in(reg) to.wrapping_add(LINES * row),
+                    row = in(reg) size_of::<f32>() * row,
+                    line = in(reg) size_of::<Line>(),
+                    add = in(reg) u32::from(add),
+                    size = const piece(PARTS) * size_of::<Line>(),
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                )
+            };
+        }
         // SAFETY: the loop reads `pieces` pieces of both sides, which are there; the output is as the
         // caller promises; the tiles are configured, since there is a `self`, which stays with its
         // thread; no other code uses tiles.
         unsafe {
-            asm!(
-                "test {add:e}, {add:e}",
-                "jz 3f",
-                "tileloadd tmm0, [{to} + {row}]",
-                "tileloadd tmm1, [{to} + {row} + 64]",
-                "tileloadd tmm2, [{lower} + {row}]",
-                "tileloadd tmm3, [{lower} + {row} + 64]",
-                "jmp 2f",
-                "3:",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "2:",
-                // Part 3 by part 1.
-                "tileloadd tmm6, [{b} + {line}]",
-                "tileloadd tmm4, [{a} + {line} + 4096]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{b} + {line} + 1024]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{a} + {line} + 5120]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                // Part 2 by part 1.
-                "tileloadd tmm4, [{a} + {line} + 2048]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{a} + {line} + 3072]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                // Part 2 by part 2.
-                "tileloadd tmm6, [{b} + {line} + 2048]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{b} + {line} + 3072]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                // Part 1 by part 2.
-                "tileloadd tmm4, [{a} + {line}]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{a} + {line} + 1024]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                // Part 1 by part 3.
-                "tileloadd tmm6, [{b} + {line} + 4096]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{b} + {line} + 5120]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                // Part 1 by part 1.
-                "tileloadd tmm6, [{b} + {line}]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{b} + {line} + 1024]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {a}, 6144",
-                "add {b}, 6144",
-                "dec {pieces}",
-                "jnz 2b",
-                "tilestored [{to} + {row}], tmm0",
-                "tilestored [{to} + {row} + 64], tmm1",
-                "tilestored [{lower} + {row}], tmm2",
-                "tilestored [{lower} + {row} + 64], tmm3",
-                a = inout(reg) left.as_ptr() => _,
-                b = inout(reg) right.as_ptr() => _,
-                pieces = inout(reg) pieces => _,
-                to = in(reg) to,
-                lower = in(reg) lower,
-                row = in(reg) size_of::<f32>() * row,
-                line = in(reg) size_of::<Line>(),
-                add = in(reg) u32::from(add),
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-            );
+            match PARTS {
+                1 => multiply!(
+                    "tileloadd tmm6, [{b} + {line}]",
+                    "tileloadd tmm4, [{a} + {line}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{b} + {line} + 1024]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{a} + {line} + 1024]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7"
+                ),
+                // Part 2 by part 1, part 1 by part 1, part 1 by part 2: each tile is loaded once.
+                2 => multiply!(
+                    "tileloadd tmm6, [{b} + {line}]",
+                    "tileloadd tmm4, [{a} + {line} + 2048]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{b} + {line} + 1024]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{a} + {line} + 3072]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    "tileloadd tmm4, [{a} + {line}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{a} + {line} + 1024]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    "tileloadd tmm6, [{b} + {line} + 2048]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{b} + {line} + 3072]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7"
+                ),
+                _ => panic!("values in one or two parts"),
+            }
         }
     }
 }
@@ -215,9 +207,8 @@ pub(super) struct Tiles<'a> {
 }
 
 impl<'a> Tiles<'a> {
-    /// The blocks in `lines`, each of so many pieces.
-    pub(super) fn of(lines: &'a [Line], pieces: usize) -> Self {
-        let block = pieces * PIECE;
+    /// The blocks in `lines`, each of `block` lines.
+    pub(super) fn of(lines: &'a [Line], block: usize) -> Self {
         Self { lines, block }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use memmap2::{Advice, MmapMut};
 
-use super::instructions::PIECE;
+use super::instructions::piece;
 use super::split::Line;
 use super::{DEEP, TALL, WIDE};
 
@@ -16,7 +16,7 @@ static FREE: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
 const PAGE: usize = 2 << 20;
 
 /// The most lines of each side.
-const LINES: [usize; 2] = [TALL * DEEP * PIECE, WIDE * DEEP * PIECE];
+const LINES: [usize; 2] = [TALL * DEEP * piece(2), WIDE * DEEP * piece(2)];
 
 /// Memory for both sides; what is not used of it does not exist.
 pub(super) struct Scratch(Option<MmapMut>);

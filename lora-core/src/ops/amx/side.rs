@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::instructions::{PIECE, SIZE, available};
+use super::instructions::{SIZE, available, piece};
 use super::split::{LINES, Line, Runs, VALUES, Values, lines, pairs, transpose};
 use crate::ops::panels::Panels;
 
@@ -15,13 +15,13 @@ pub(crate) trait Side: Sync {
     fn depth(&self) -> usize;
 
     /// Writes [`SIZE`] lines from `line` on, and as much of their depth, from `depth` on, as `to` has
-    /// room for, in 16-bit parts; two values of each line in turns if they are `in_pairs`. What is
-    /// beyond the last line and the last value is 0.
+    /// room for, in `PARTS` 16-bit parts; two values of each line in turns if they are `in_pairs`. What
+    /// is beyond the last line and the last value is 0.
     ///
     /// # Panics
     ///
     /// Panics on a processor without the instructions.
-    fn split(&self, line: usize, depth: usize, in_pairs: bool, to: &mut [Line]);
+    fn split<const PARTS: usize>(&self, line: usize, depth: usize, in_pairs: bool, to: &mut [Line]);
 }
 
 /// Values in memory.
@@ -53,7 +53,7 @@ impl<'a> Strided<'a> {
 
     /// Writes one tile.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn tile(&self, line: usize, depth: usize, in_pairs: bool, to: &mut [Line]) {
+    fn tile<const PARTS: usize>(&self, line: usize, depth: usize, in_pairs: bool, to: &mut [Line]) {
         let used = [
             LINES.min(self.lines.saturating_sub(line)),
             VALUES.min(self.depth - depth),
@@ -91,8 +91,8 @@ impl<'a> Strided<'a> {
         }
         let mut turned = Values([0.0; LINES * VALUES]);
         match (self.line_by_line, in_pairs) {
-            (true, false) => lines(from, to, 2 * LINES),
-            (false, true) => pairs(from, to, 2 * LINES),
+            (true, false) => lines::<PARTS>(from, to, 2 * LINES),
+            (false, true) => pairs::<PARTS>(from, to, 2 * LINES),
             (true, true) => {
                 transpose(from, 0, &mut turned.0, LINES);
                 transpose(from, 16, &mut turned.0[16 * LINES..], LINES);
@@ -100,7 +100,7 @@ impl<'a> Strided<'a> {
                     values: &turned.0,
                     run: LINES,
                 };
-                pairs(from, to, 2 * LINES);
+                pairs::<PARTS>(from, to, 2 * LINES);
             }
             (false, false) => {
                 transpose(from, 0, &mut turned.0, VALUES);
@@ -113,7 +113,7 @@ impl<'a> Strided<'a> {
                     values: &turned.0,
                     run: VALUES,
                 };
-                lines(from, to, 2 * LINES);
+                lines::<PARTS>(from, to, 2 * LINES);
             }
         }
     }
@@ -128,13 +128,21 @@ impl Side for Strided<'_> {
         self.depth
     }
 
-    fn split(&self, line: usize, depth: usize, in_pairs: bool, to: &mut [Line]) {
+    fn split<const PARTS: usize>(
+        &self,
+        line: usize,
+        depth: usize,
+        in_pairs: bool,
+        to: &mut [Line],
+    ) {
         assert!(available(), "this processor has no tiles");
-        for (piece, to) in to.chunks_exact_mut(PIECE).enumerate() {
+        for (index, to) in to.chunks_exact_mut(piece(PARTS)).enumerate() {
             for tile in 0..2 {
                 let to = &mut to[tile * LINES..];
                 // SAFETY: the processor has the instructions.
-                unsafe { self.tile(line + tile * LINES, depth + piece * SIZE, in_pairs, to) };
+                unsafe {
+                    self.tile::<PARTS>(line + tile * LINES, depth + index * SIZE, in_pairs, to)
+                };
             }
         }
     }
@@ -155,16 +163,22 @@ impl<P: Panels> Side for Decoded<'_, P> {
         self.0.dims()[0]
     }
 
-    fn split(&self, line: usize, depth: usize, in_pairs: bool, to: &mut [Line]) {
+    fn split<const PARTS: usize>(
+        &self,
+        line: usize,
+        depth: usize,
+        in_pairs: bool,
+        to: &mut [Line],
+    ) {
         let [all, lines] = self.0.dims();
         let mut values = [0.0; DEPTH * SIZE];
         let width = SIZE.min(lines - line);
-        for (part, to) in to.chunks_mut(DEPTH / SIZE * PIECE).enumerate() {
+        for (part, to) in to.chunks_mut(DEPTH / SIZE * piece(PARTS)).enumerate() {
             let start = depth + part * DEPTH;
             let rows: Range<usize> = start..all.min(start + DEPTH);
             let values = &mut values[..rows.len() * width];
             self.0.fill(rows.clone(), line, width, values);
-            Strided::new(values, [width, rows.len()], false).split(0, 0, in_pairs, to);
+            Strided::new(values, [width, rows.len()], false).split::<PARTS>(0, 0, in_pairs, to);
         }
     }
 }

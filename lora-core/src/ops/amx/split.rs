@@ -1,10 +1,8 @@
-//! 32-bit values as sums of three 16-bit values, in the order in which tiles take them.
+//! 32-bit values as sums of 16-bit values, in the order in which tiles take them.
 
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-/// The parts of a value.
-pub(super) const PARTS: usize = 3;
 /// The lines of a tile.
 pub(super) const LINES: usize = 16;
 /// The values of a line, of 16 bits.
@@ -35,10 +33,10 @@ impl<'a> Runs<'a> {
     }
 }
 
-/// Writes a tile of [`LINES`] runs of [`VALUES`] values each, one run a line, in all parts, `apart`
-/// lines from one part to the next.
+/// Writes a tile of [`LINES`] runs of [`VALUES`] values each, one run a line, in `PARTS` parts, `apart`
+/// lines from one to the next.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) fn lines(from: Runs, to: &mut [Line], apart: usize) {
+pub(super) fn lines<const PARTS: usize>(from: Runs, to: &mut [Line], apart: usize) {
     for line in 0..LINES {
         let mut values = [load(from.sixteen(line, 0)), load(from.sixteen(line, 16))];
         for part in 0..PARTS {
@@ -59,7 +57,7 @@ pub(super) fn lines(from: Runs, to: &mut [Line], apart: usize) {
 /// Writes a tile of [`VALUES`] runs of [`LINES`] values each, two runs a line, whose values take
 /// turns: what the right-hand side of a product has to look like.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) fn pairs(from: Runs, to: &mut [Line], apart: usize) {
+pub(super) fn pairs<const PARTS: usize>(from: Runs, to: &mut [Line], apart: usize) {
     const TURNS: [u16; VALUES] = {
         let mut turns = [0; VALUES];
         let mut i = 0;

@@ -5,6 +5,10 @@
     cargo build --release --examples
     python scripts/compare_peft.py --out peft.json --table peft.md
     python scripts/compare_peft.py --only sst2 --minilm MiniLM --sst2 sst2-sentences
+    python scripts/compare_peft.py --matmul-precision high --out peft.json --table peft.md
+
+Both sides compute with the same `--matmul-precision`, which has PyTorch's names
+(`torch.set_float32_matmul_precision`); PyTorch takes `high` for `highest` where it has nothing in between.
 
 Every figure is from a process of its own. A round runs one process of each side, and a ratio is of the
 two runs of a round; the table gives its median and its range. Rounds that are in the output file already
@@ -52,6 +56,7 @@ REAL = {
     "sst2": ("MiniLM, SST-2 sentences, one epoch", "minilm", None),
     "sst2-base": ("RoBERTa-base shape, 960 SST-2 sentences", "roberta", 960),
 }
+PRECISIONS = ["highest", "high", "medium"]
 
 
 def last_line(command):
@@ -60,21 +65,24 @@ def last_line(command):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def step(name, programs):
+def step(name, programs, precision):
     """One round: this project's process and the other's, and what both say of a step."""
-    _, ours, other = STEPS[name]
+    _, *arguments = STEPS[name]
+    both = ["--matmul-precision", precision]
+    ours, other = (side and side + both for side in arguments)
     bench = programs / "bench"
     peft = [sys.executable, HERE / "run_peft_step.py"]
     sides = last_line([bench] + ours), last_line([bench] + other if other else peft + ours)
     return [{"seconds": side["step_s"], "peak_rss_mb": side["peak_rss_mb"]} for side in sides]
 
 
-def real(name, programs, models, data):
+def real(name, programs, models, data, precision):
     """One round of fine-tuning on sentences; seconds are of the training alone."""
     _, model, limit = REAL[name]
     settings = {"epochs": 1, "lr": 5e-4, "rank": 8, "alpha": 16}
     both = [f"--{key}={value}" for key, value in settings.items()]
     both += [f"--limit={limit}"] if limit else []
+    both += [f"--matmul-precision={precision}"]
     folder = models[model]
     with tempfile.TemporaryDirectory() as out:
         command = [programs / "sst2", "--model", folder, "--data", data, "--out", out, "--overwrite"]
@@ -111,10 +119,11 @@ def random_roberta(tokenizer, folder):
 def table(results):
     lines = ["| work | burn-lora, s | other, s | speed ratio (range) | memory ratio | rounds |"]
     lines.append("|---|---|---|---|---|---|")
-    for name, (title, *_) in {**STEPS, **REAL}.items():
-        rounds = results.get(name)
-        if not rounds:
-            continue
+    for key, rounds in results.items():
+        name, _, precision = key.partition("@")
+        title, *_ = {**STEPS, **REAL}[name]
+        if precision:
+            title += f", products of {precision} precision"
         ours, other = ([pair[side]["seconds"] for pair in rounds] for side in (0, 1))
         ratios = [b / a for a, b in zip(ours, other)]
         memory = statistics.median(a["peak_rss_mb"] / b["peak_rss_mb"] for a, b in rounds)
@@ -132,6 +141,7 @@ def main():
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help=f"some of {','.join([*STEPS, *REAL])}")
+    parser.add_argument("--matmul-precision", choices=PRECISIONS, default=PRECISIONS[0])
     parser.add_argument("--programs", type=pathlib.Path, default=pathlib.Path("target/release/examples"))
     parser.add_argument("--minilm", type=pathlib.Path, help="folder of a MiniLM, for sst2")
     parser.add_argument("--roberta-tokenizer", type=pathlib.Path, help="a tokenizer, for sst2-base")
@@ -148,12 +158,17 @@ def main():
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
     for number in range(args.rounds):
         for name in names:
-            rounds = results.setdefault(name, [])
+            precision = args.matmul_precision
+            key = name if precision == PRECISIONS[0] else f"{name}@{precision}"
+            rounds = results.setdefault(key, [])
             if len(rounds) > number:
                 continue
-            pair = step(name, args.programs) if name in STEPS else real(name, args.programs, models, args.sst2)
+            if name in STEPS:
+                pair = step(name, args.programs, precision)
+            else:
+                pair = real(name, args.programs, models, args.sst2, precision)
             rounds.append(pair)
-            print(name, number + 1, json.dumps(pair), flush=True)
+            print(key, number + 1, json.dumps(pair), flush=True)
             args.out.write_text(json.dumps(results, indent=1))
     print(table(results))
     if args.table:

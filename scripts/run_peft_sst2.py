@@ -34,6 +34,7 @@ def parse_args():
     parser.add_argument("--max-len", type=int, default=128)
     parser.add_argument("--warmup-ratio", type=float, default=0.06)
     parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--matmul-precision", choices=["highest", "high", "medium"], default="highest")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--limit", type=int, help="train on this many examples, drawn at random")
     return parser.parse_args()
@@ -86,6 +87,7 @@ def accuracy(model, examples, args, pad):
 def main():
     args = parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision(args.matmul_precision)
     torch.manual_seed(args.seed)
     random.seed(args.seed)
 

@@ -58,6 +58,7 @@ def parse_args():
     parser.add_argument("--targets", help="adapted modules, or all-linear")
     parser.add_argument("--mode", choices=["lora", "full"], default="lora")
     parser.add_argument("--steps", type=int, default=8, help="steps that are timed")
+    parser.add_argument("--matmul-precision", choices=["highest", "high", "medium"], default="highest")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser.parse_args()
 
@@ -65,6 +66,7 @@ def parse_args():
 def main():
     args = parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision(args.matmul_precision)
     torch.manual_seed(0)
     build, usual, task, ids = ARCHITECTURES[args.arch]
     model = build()

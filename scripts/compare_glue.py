@@ -210,8 +210,7 @@ def spread(values):
 
 
 def table(results):
-    lines = ["| task | metric | PEFT | burn-lora | difference | PEFT, s | burn-lora, s |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    lines = ["| task | metric | PEFT | burn-lora | difference |", "|---|---|---|---|---|"]
     for task, names in METRICS.items():
         runs = {side: results.get(f"{task}/{side}", {}).values() for side in ("peft", "ours")}
         if not all(runs.values()):
@@ -222,13 +221,8 @@ def table(results):
                 mean, deviation = spread([run[name] for run in runs[side]])
                 means.append(mean)
                 cells.append(f"{mean:.4f} ± {deviation:.4f}")
-            times = [f"{spread([r['train_seconds'] for r in runs[s]])[0]:.0f}" for s in ("peft", "ours")]
             words = name.replace("_", " ")
-            lines.append(
-                f"| {task} | {words} | {cells[0]} | {cells[1]} | {means[1] - means[0]:+.4f} | "
-                + " | ".join(times)
-                + " |"
-            )
+            lines.append(f"| {task} | {words} | {cells[0]} | {cells[1]} | {means[1] - means[0]:+.4f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@
 //! products of two such sums the smallest is left out (Henry, Tang, Heinecke: *Leveraging the bfloat16
 //! Artificial Intelligence Datatype For Higher-Precision Computations*, 2019).
 //!
-//! A value that is infinite makes those it has a part in NaN.
+//! In two parts, a value that is infinite makes those it has a part in NaN.
 
 mod instructions;
 mod scratch;

@@ -147,7 +147,7 @@ fn a_padded_batch_of_bert_is_its_sentences_alone() {
 
 /// The logits of starts and ends of the tokens, one sentence after the other.
 fn of_tokens(model: &bert::QuestionAnswering, input: EncoderInput, left: bool) -> Tensor<2> {
-    let (starts, ends) = model.forward(input);
+    let (starts, ends) = model.forward_tokens(input);
     let [_, width] = starts.dims();
     let rows = (0..starts.dims()[0]).flat_map(|row| {
         let length = SENTENCES.map(<[i64]>::len)[row].min(width);
@@ -193,7 +193,7 @@ fn a_padded_batch_of_questions_is_its_questions_alone() {
             }
             // Padding is not computed.
             let [_, mask] = padded(left);
-            let (starts, _) = model.forward(batch(left));
+            let (starts, _) = model.forward_tokens(batch(left));
             let padding = starts.mask_fill(mask.equal_elem(1), 0.0);
             assert_eq!(padding.abs().max().into_scalar::<f32>(), 0.0);
         }

@@ -255,8 +255,7 @@ impl QuestionAnswering {
         &self.config
     }
 
-    /// The logits of an answer's start and end at each token. Those of padding mean nothing: they are 0
-    /// where padding is not computed.
+    /// The logits of an answer's start and end at each position, padding included.
     ///
     /// # Shapes
     ///
@@ -266,11 +265,36 @@ impl QuestionAnswering {
     ///
     /// As [`Encoder::forward`].
     pub fn forward(&self, input: EncoderInput) -> (Tensor<2>, Tensor<2>) {
+        let hidden = self.base.forward(input);
+        let [batch, sequence, width] = hidden.dims();
+        let columns = self.columns(hidden.reshape([batch * sequence, width]));
+        columns
+            .map(|logits| logits.reshape([batch, sequence]))
+            .into()
+    }
+
+    /// The logits of an answer's start and end at each token. Those of padding mean nothing: they are 0
+    /// where padding costs nothing, as it does where the backend computes sequences of different lengths
+    /// as fast.
+    ///
+    /// # Shapes
+    ///
+    /// - outputs: `[batch, sequence]` each
+    ///
+    /// # Panics
+    ///
+    /// As [`Encoder::forward`].
+    pub fn forward_tokens(&self, input: EncoderInput) -> (Tensor<2>, Tensor<2>) {
         let (hidden, rows) = self.base.forward_rows(input);
+        self.columns(hidden)
+            .map(|logits| rows.spread(logits))
+            .into()
+    }
+
+    /// The logits of starts and of ends of each row, `[rows]`.
+    fn columns(&self, hidden: Tensor<2>) -> [Tensor<1>; 2] {
         let logits = self.qa_outputs.forward(hidden);
-        let [count, _] = logits.dims();
-        let column =
-            |i: usize| rows.spread(logits.clone().slice([0..count, i..i + 1]).reshape([count]));
-        (column(0), column(1))
+        let [rows, _] = logits.dims();
+        [0, 1].map(|i| logits.clone().slice([0..rows, i..i + 1]).reshape([rows]))
     }
 }

@@ -49,7 +49,7 @@ pub fn span_logits(
     let mut all = vec![None; features.len()];
     for chunk in order.chunks(batch_size.max(1)) {
         let chosen: Vec<_> = chunk.iter().map(|&index| &features[index]).collect();
-        let (starts, ends) = model.forward(batcher.make(&chosen, &device).input);
+        let (starts, ends) = model.forward_tokens(batcher.make(&chosen, &device).input);
         let [_, sequence] = starts.dims();
         let values = |logits: burn::tensor::Tensor<2>| {
             let values = logits.try_into_vec_as::<f32>();

@@ -109,7 +109,7 @@ impl Task for QuestionAnswering {
     fn output(&self, batch: SpanBatch, label_smoothing: f64) -> SpanOutput {
         let mask = batch.input.attention_mask.clone();
         let padding = mask.map(|mask| mask.equal_elem(0));
-        let (starts, ends) = self.forward(batch.input);
+        let (starts, ends) = self.forward_tokens(batch.input);
         let hide = |logits: Tensor<2>| match &padding {
             Some(padding) => logits.mask_fill(padding.clone(), NEVER),
             None => logits,

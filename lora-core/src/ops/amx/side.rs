@@ -58,24 +58,19 @@ impl<'a> Strided<'a> {
             LINES.min(self.lines.saturating_sub(line)),
             VALUES.min(self.depth - depth),
         ];
-        // A run is what lies side by side.
-        let (mut from, runs, run, size) = match self.line_by_line {
-            true => {
-                let start = line * self.depth + depth;
-                let from = Runs {
-                    values: self.values.get(start..).unwrap_or_default(),
-                    run: self.depth,
-                };
-                (from, used[0], used[1], VALUES)
-            }
-            false => {
-                let start = depth * self.lines + line;
-                let from = Runs {
-                    values: self.values.get(start..).unwrap_or_default(),
-                    run: self.lines,
-                };
-                (from, used[1], used[0], LINES)
-            }
+        // A run is what lies side by side: part of a line, or one place of some lines.
+        let (first, apart, [runs, run], size) = match self.line_by_line {
+            true => (line * self.depth + depth, self.depth, used, VALUES),
+            false => (
+                depth * self.lines + line,
+                self.lines,
+                [used[1], used[0]],
+                LINES,
+            ),
+        };
+        let mut from = Runs {
+            values: self.values.get(first..).unwrap_or_default(),
+            run: apart,
         };
         let mut edge = Values([0.0; LINES * VALUES]);
         if used != [LINES, VALUES] {

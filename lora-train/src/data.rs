@@ -50,7 +50,7 @@ pub use columns::Columns;
 pub(crate) use content::content;
 pub use csv_file::read_csv;
 pub use encode::EncodeOptions;
-pub(crate) use encode::{TextPair, embeddable, encode_cached, encode_checked};
+pub(crate) use encode::{TextPair, embeddable_tokens, encode_cached, encode_checked};
 pub use encode_progress::EncodeProgress;
 pub use files::DataFiles;
 pub(crate) use files::choose;

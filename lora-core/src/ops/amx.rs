@@ -18,6 +18,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::gemm::Matrix;
+use super::precision::{MatmulPrecision, matmul_precision};
 pub(crate) use instructions::available;
 use instructions::{Configured, SIZE, Tiles, piece};
 use scratch::Scratch;
@@ -33,10 +34,23 @@ const WIDE: usize = 48;
 /// The blocks of rows and of columns of a thread's job.
 const JOB: [usize; 2] = [4, 8];
 
-/// Whether a product is faster this way: its operands have to be brought into another form first, which
-/// takes many rows and columns to pay.
-pub(crate) fn is_worth([m, n, k]: [usize; 3]) -> bool {
-    m.min(n) >= 64 && k >= 32
+/// Computes `to = a·b`, or adds it to what `to` has if `add`, if products may be less exact than
+/// [`MatmulPrecision::Highest`] and this one is faster that way: its operands have to be brought into
+/// another form first, which takes many rows and columns to pay. Says whether it did.
+///
+/// # Panics
+///
+/// Panics if the sizes do not fit.
+pub(crate) fn multiply_if_faster(to: &mut [f32], add: bool, a: &impl Side, b: &impl Side) -> bool {
+    if a.lines().min(b.lines()) < 64 || a.depth() < 32 {
+        return false;
+    }
+    match matmul_precision() {
+        MatmulPrecision::Highest => return false,
+        MatmulPrecision::High => multiply::<2>(to, add, a, b),
+        MatmulPrecision::Medium => multiply::<1>(to, add, a, b),
+    }
+    true
 }
 
 /// `to = a·b`, or added to what `to` has if `add`, on all threads, with values in `PARTS` parts, one or
@@ -45,12 +59,7 @@ pub(crate) fn is_worth([m, n, k]: [usize; 3]) -> bool {
 /// # Panics
 ///
 /// Panics if the sizes do not fit, or on a processor without the instructions.
-pub(crate) fn multiply<const PARTS: usize>(
-    to: &mut [f32],
-    add: bool,
-    a: &impl Side,
-    b: &impl Side,
-) {
+fn multiply<const PARTS: usize>(to: &mut [f32], add: bool, a: &impl Side, b: &impl Side) {
     let [(m, k), (n, b_depth)] = [(a.lines(), a.depth()), (b.lines(), b.depth())];
     assert_eq!((k, to.len()), (b_depth, m * n), "sizes of a product");
     assert!(available(), "this processor has no tiles");

@@ -3,10 +3,7 @@
 use gemm::Parallelism;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::{
-    amx,
-    precision::{MatmulPrecision, matmul_precision},
-};
+use super::amx;
 
 /// Where a matrix begins, and how far apart its rows and its columns are.
 #[derive(Debug, Clone, Copy)]
@@ -142,13 +139,11 @@ pub(crate) fn write(
         "sizes of a product"
     );
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    if factor == 1.0 && amx::is_worth([m, n, k]) {
+    if factor == 1.0 {
         let rows = amx::Strided::new(a, [m, k], !transposed[0]);
         let columns = amx::Strided::new(b, [n, k], transposed[1]);
-        match matmul_precision() {
-            MatmulPrecision::Highest => {}
-            MatmulPrecision::High => return amx::multiply::<2>(to, add, &rows, &columns),
-            MatmulPrecision::Medium => return amx::multiply::<1>(to, add, &rows, &columns),
+        if amx::multiply_if_faster(to, add, &rows, &columns) {
+            return;
         }
     }
     let matrix = |values, rows, columns, transposed| match transposed {

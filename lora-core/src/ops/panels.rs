@@ -14,10 +14,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::{
-    amx,
-    precision::{MatmulPrecision, matmul_precision},
-};
+use super::amx;
 use kernel::{Job, Output, WIDTH};
 
 /// The right-hand side of a product, of which any part can be written as 32-bit values.
@@ -49,17 +46,13 @@ pub(crate) fn multiply(to: &mut [f32], add: bool, a: &[f32], b: &impl Panels) {
     let m = to.len().checked_div(n).unwrap_or(a.len() / k.max(1));
     assert_eq!([a.len(), to.len()], [m * k, m * n], "sizes of a product");
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    if amx::is_worth([m, n, k]) {
-        let rows = amx::Strided::new(a, [m, k], true);
-        match matmul_precision() {
-            MatmulPrecision::Highest => {}
-            MatmulPrecision::High => {
-                return amx::multiply::<2>(to, add, &rows, &amx::Decoded(b));
-            }
-            MatmulPrecision::Medium => {
-                return amx::multiply::<1>(to, add, &rows, &amx::Decoded(b));
-            }
-        }
+    if amx::multiply_if_faster(
+        to,
+        add,
+        &amx::Strided::new(a, [m, k], true),
+        &amx::Decoded(b),
+    ) {
+        return;
     }
     if !add && k == 0 {
         to.fill(0.0);
@@ -106,15 +99,8 @@ pub(crate) fn multiply(to: &mut [f32], add: bool, a: &[f32], b: &impl Panels) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::matrices::{RowMajor, Transposed};
+    use super::matrices::{RowMajor, Transposed, values};
     use super::*;
-
-    /// Values that look random, the same for the same seed.
-    fn values(len: usize, seed: u32) -> Vec<f32> {
-        let numbers = (0..len as u32).map(|i| (i ^ seed).wrapping_mul(0x9E37_79B9) ^ seed);
-        let numbers = numbers.map(|i| (i ^ (i >> 15)).wrapping_mul(0x85EB_CA6B) >> 8);
-        numbers.map(|i| i as f32 / (1 << 24) as f32 - 0.5).collect()
-    }
 
     fn transpose(values: &[f32], width: usize) -> Vec<f32> {
         let columns = (0..width).flat_map(|column| values.iter().skip(column).step_by(width));

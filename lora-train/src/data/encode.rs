@@ -188,12 +188,7 @@ fn check(
                 text: text.to_string(),
             });
         }
-        let ids = embeddable(encoding.ids, "token", config.vocab_size(), text)?;
-        let type_ids = match config.segments() {
-            Some(segments) => embeddable(encoding.type_ids, "segment", segments, text)?,
-            None => vec![0; ids.len()],
-        };
-        checked.push(Tokens { ids, type_ids });
+        checked.push(embeddable_tokens(encoding, config, text)?);
     }
     Ok(checked)
 }
@@ -240,8 +235,22 @@ fn encode_all(
     texts.iter().map(encode).collect()
 }
 
+/// The tokens of a text, all of which `config`'s model has embeddings for.
+pub(crate) fn embeddable_tokens(
+    encoding: Encoding,
+    config: &impl TextConfig,
+    text: &str,
+) -> Result<Tokens, TrainError> {
+    let ids = embeddable(encoding.ids, "token", config.vocab_size(), text)?;
+    let type_ids = match config.segments() {
+        Some(segments) => embeddable(encoding.type_ids, "segment", segments, text)?,
+        None => vec![0; ids.len()],
+    };
+    Ok(Tokens { ids, type_ids })
+}
+
 /// These ids as the model reads them, which has embeddings for ids below `count`.
-pub(crate) fn embeddable(
+pub(super) fn embeddable(
     ids: Vec<u32>,
     what: &'static str,
     count: usize,

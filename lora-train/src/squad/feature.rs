@@ -9,7 +9,8 @@ use lora_models::{TextConfig, Tokenizer};
 use super::{GoldAnswer, Question};
 use crate::TrainError;
 use crate::data::{
-    Cached, EncodeOptions, Rest, TextPair, TokenizedDataset, Tokens, embeddable, encode_cached,
+    Cached, EncodeOptions, Rest, TextPair, TokenizedDataset, Tokens, embeddable_tokens,
+    encode_cached,
 };
 
 /// How the texts of questions are cut.
@@ -188,16 +189,9 @@ impl EncodedWindow {
         question: &str,
     ) -> Result<Vec<Self>, TrainError> {
         let window = |window: Window| {
-            let ids = embeddable(window.encoding.ids, "token", config.vocab_size(), question)?;
-            let type_ids = match config.segments() {
-                Some(segments) => {
-                    embeddable(window.encoding.type_ids, "segment", segments, question)?
-                }
-                None => vec![0; ids.len()],
-            };
             let offset = |(start, end): &(usize, usize)| (*start as u32, *end as u32);
             Ok(Self {
-                tokens: Tokens { ids, type_ids },
+                tokens: embeddable_tokens(window.encoding, config, question)?,
                 start: window.start,
                 offsets: window.offsets.iter().map(offset).collect(),
             })

@@ -3,14 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ops::panels::matrices::RowMajor;
-
-/// Values that look random, the same for the same seed.
-fn values(len: usize, seed: u32) -> Vec<f32> {
-    let numbers = (0..len as u32).map(|i| (i ^ seed).wrapping_mul(0x9E37_79B9) ^ seed);
-    let numbers = numbers.map(|i| (i ^ (i >> 15)).wrapping_mul(0x85EB_CA6B) >> 8);
-    numbers.map(|i| i as f32 / (1 << 24) as f32 - 0.5).collect()
-}
+use crate::ops::panels::matrices::{RowMajor, values};
 
 /// The product of lines by lines, in 64 bits, and the sum of the products' sizes.
 fn exact(a: &[f32], b: &[f32], [m, n, k]: [usize; 3]) -> Vec<(f64, f64)> {

@@ -1,8 +1,15 @@
-//! Matrices of 32-bit values as panels.
+//! Matrices of 32-bit values as panels, and values for them.
 
 use std::ops::Range;
 
 use super::Panels;
+
+/// Values that look random, the same for the same seed.
+pub(crate) fn values(len: usize, seed: u32) -> Vec<f32> {
+    let numbers = (0..len as u32).map(|i| (i ^ seed).wrapping_mul(0x9E37_79B9) ^ seed);
+    let numbers = numbers.map(|i| (i ^ (i >> 15)).wrapping_mul(0x85EB_CA6B) >> 8);
+    numbers.map(|i| i as f32 / (1 << 24) as f32 - 0.5).collect()
+}
 
 /// A matrix whose rows lie one after the other.
 pub(crate) struct RowMajor<'a> {

@@ -103,6 +103,9 @@ pub struct FineTuning<'a, T: Task> {
     pub names: RunNames<'a>,
 }
 
+/// Another way to measure a trained model.
+type Measure<'a, T> = Box<dyn FnOnce(&T) -> Result<Evaluation, Box<dyn Error>> + 'a>;
+
 /// What the page on a run shows besides the run itself.
 #[derive(Debug, Default)]
 pub struct Shown<'a> {
@@ -133,7 +136,7 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         model: T,
         shown: &Shown<'_>,
     ) -> Result<Option<Trained<T>>, Box<dyn Error>> {
-        self.run_and_measure(model, shown, |_| Ok(None))
+        self.run_stages(model, shown, None)
     }
 
     /// As [`run_and_show`](Self::run_and_show), where the trained model is measured in another way than
@@ -146,7 +149,16 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         &self,
         model: T,
         shown: &Shown<'_>,
-        measure: impl FnOnce(&T) -> Result<Option<Evaluation>, Box<dyn Error>>,
+        measure: impl FnOnce(&T) -> Result<Evaluation, Box<dyn Error>>,
+    ) -> Result<Option<Trained<T>>, Box<dyn Error>> {
+        self.run_stages(model, shown, Some(Box::new(measure)))
+    }
+
+    fn run_stages(
+        &self,
+        model: T,
+        shown: &Shown<'_>,
+        measure: Option<Measure<'_, T>>,
     ) -> Result<Option<Trained<T>>, Box<dyn Error>> {
         let settings = RunSettings {
             names: self.names,
@@ -162,20 +174,21 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         for stage in &stages[..stages.len() - 1] {
             println!("first: {}", stage.name());
             let first = Arc::new(RunLock::take(&self.out.path.join(HEAD))?);
-            let (trained, _) = self.train(stage, model, first, &interrupter)?;
+            let (trained, _) = self.train(stage, model, first, &interrupter, true)?;
             if self.says_that_it_was_interrupted(&trained) {
                 return Ok(None);
             }
             model = trained.model;
         }
         let last = &stages[stages.len() - 1];
-        let (mut trained, parameters) = self.train(last, model, lock.clone(), &interrupter)?;
+        let (mut trained, parameters) =
+            self.train(last, model, lock.clone(), &interrupter, measure.is_none())?;
         if self.says_that_it_was_interrupted(&trained) {
             return Ok(None);
         }
         save(&self.out.path, &self.method, &trained.model, self.tokenizer)?;
-        if let Some(evaluation) = measure(&trained.model)? {
-            trained.evaluation = Some(evaluation);
+        if let Some(measure) = measure {
+            trained.evaluation = Some(measure(&trained.model)?);
         }
         let count = self.train.examples().len();
         let metrics = RunMetrics::of(settings, count, parameters, &trained);
@@ -213,6 +226,7 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         model: T,
         lock: Arc<RunLock>,
         interrupter: &Interrupter,
+        evaluate_at_end: bool,
     ) -> Result<(Trained<T>, ParameterReport), Box<dyn Error>> {
         if let Some(lora) = method.adapters() {
             let plan = lora.plan(&model)?;
@@ -233,6 +247,7 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
             .resume(self.resume)
             .overwrite(self.out.overwrite)
             .devices(self.devices)
+            .evaluate_at_end(evaluate_at_end)
             .progress(Progress::Auto)
             .interrupter(interrupter.clone())
             .train(model, self.train, self.dev)?;

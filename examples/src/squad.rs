@@ -180,7 +180,7 @@ pub fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
         println!("{report} in {seconds:.1} s");
         report.write(&out.path)?;
-        Ok(Some(report.evaluation()))
+        Ok(report.evaluation())
     })?;
     if finished.is_none() {
         return Ok(());

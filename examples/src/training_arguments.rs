@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lora_train::{Interval, LrSchedulerType, TrainingConfig};
+use lora_train::{Interval, LrSchedulerType, Optim, TrainingConfig};
 
 /// The settings of a training run; what is not given stays as the program has it.
 #[derive(Debug, Clone, Default, Args)]
@@ -24,6 +24,9 @@ pub struct TrainingArguments {
     /// Put examples of like lengths into a batch
     #[arg(long)]
     pub group_by_length: bool,
+    /// Optimizer: adamw_torch, or adamw_8bit with its moments in 8 bits
+    #[arg(long, value_name = "NAME")]
+    pub optim: Option<Optim>,
     /// Highest learning rate
     #[arg(long, value_name = "RATE")]
     pub lr: Option<f64>,
@@ -144,6 +147,7 @@ impl TrainingArguments {
             epochs = self.epochs,
             batch_size = self.batch_size,
             gradient_accumulation_steps = self.accumulate,
+            optim = self.optim,
             learning_rate = self.lr,
             lr_scheduler_type = self.lr_scheduler,
             warmup_ratio = self.warmup_ratio,
@@ -212,7 +216,7 @@ mod tests {
     #[test]
     fn what_is_given_counts() {
         let given = config(
-            "--epochs 2 --lr 1e-3 --warmup-ratio 0.1 --eval-every 50 --save-every never \
+            "--epochs 2 --lr 1e-3 --optim adamw_8bit --warmup-ratio 0.1 --eval-every 50 --save-every never \
              --lr-of classifier=1e-2 --lr-scheduler cosine --accumulate 4 --load-best-at-end \
              --loraplus-lr-ratio 16 --early-stopping-patience 3",
         )
@@ -226,6 +230,7 @@ mod tests {
         assert_eq!(given.learning_rate_pattern["classifier"], 1e-2);
         assert_eq!(given.lr_scheduler_type, LrSchedulerType::Cosine);
         assert_eq!(given.gradient_accumulation_steps, 4);
+        assert_eq!(given.optim, Optim::AdamW8bit);
         assert_eq!(
             (given.loraplus_lr_ratio, given.early_stopping_patience),
             (Some(16.0), Some(3))
@@ -239,6 +244,8 @@ mod tests {
             ("--eval-every 0", "number of steps"),
             ("--lr-of classifier", "MODULE=RATE"),
             ("--lr-scheduler steep", "expected linear"),
+            ("--optim sgd", "unknown variant `sgd`"),
+            ("--lora-fa --optim adamw_8bit", "`lora_fa` is true beside"),
             ("--lora-fa --loraplus-lr-ratio 2", "cannot be used with"),
             ("--batch-size 0", "`batch_size` is 0"),
             ("--training-config none.json", "cannot read none.json"),

@@ -1,6 +1,7 @@
 //! How long, how fast and in what order to train.
 
 mod interval;
+mod optim;
 mod schedule;
 mod validation;
 
@@ -8,6 +9,7 @@ use burn::config::Config;
 use indexmap::IndexMap;
 
 pub use interval::Interval;
+pub use optim::Optim;
 pub use schedule::{LrSchedulerType, WarmupSchedule};
 
 /// PEFT's default.
@@ -46,6 +48,9 @@ pub struct TrainingConfig {
     /// shuffled examples, as Hugging Face does. The steps are shuffled again after that.
     #[config(default = false)]
     pub group_by_length: bool,
+    /// The optimizer.
+    #[config(default = "Optim::AdamW")]
+    pub optim: Optim,
     /// The highest learning rate, reached after the warm-up.
     #[config(default = 5e-4)]
     pub learning_rate: f64,

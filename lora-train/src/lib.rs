@@ -36,6 +36,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adamw_8bit;
 mod chart;
 mod checkpoint;
 mod classification;
@@ -69,10 +70,11 @@ mod testing;
 pub mod text_metrics;
 mod trainer;
 
+pub use adamw_8bit::{AdamW8bit, AdamW8bitConfig, AdamW8bitState, QuantizedMoments};
 pub use checkpoint::CHECKPOINT_PREFIX;
 pub use classification::SequenceOutput;
 pub use comparison::{ComparedRun, Comparison};
-pub use config::{Interval, LrSchedulerType, TrainingConfig, WarmupSchedule};
+pub use config::{Interval, LrSchedulerType, Optim, TrainingConfig, WarmupSchedule};
 pub use error::TrainError;
 pub use evaluation::{Evaluation, evaluate};
 pub use history::{EvaluationRecord, History, Measures, StepRecord};

@@ -1,4 +1,4 @@
-//! AdamW, with its parameter groups.
+//! The optimizer, with its parameter groups.
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::module::{Module, ParamGroup};
@@ -6,13 +6,24 @@ use burn::optim::{AdamWConfig, ModuleOptimizer};
 use fancy_regex::Regex;
 use lora_core::state::{ParameterInfo, parameters};
 
-use crate::{LoraFa, LoraPlus, LoraPlusRates, TrainError, TrainingConfig};
+use crate::{AdamW8bitConfig, LoraFa, LoraPlus, LoraPlusRates, Optim, TrainError, TrainingConfig};
 
 impl TrainingConfig {
-    /// AdamW as PyTorch has it, in the groups of LoRA-FA or LoRA+ if `module` is trained so.
+    /// AdamW as PyTorch or, with 8 bits, bitsandbytes has it, in the groups of LoRA-FA or LoRA+ if
+    /// `module` is trained so.
     ///
     /// Biases and layer norms have no weight decay, as in Hugging Face's Trainer.
     pub(crate) fn optimizer<M: Module>(&self, module: &M) -> Result<ModuleOptimizer, TrainError> {
+        let paths = trained(module).filter(has_no_decay).map(|p| p.path);
+        let no_decay = ParamGroup::from_paths(paths.collect());
+        if self.optim == Optim::AdamW8bit {
+            if self.loraplus_lr_ratio.is_some() {
+                LoraPlus::of(module)?;
+            }
+            let adamw = AdamW8bitConfig::new().with_weight_decay(self.weight_decay as f32);
+            let without = adamw.clone().with_weight_decay(0.0).build()?;
+            return Ok(adamw.init()?.with_group(no_decay, without, None));
+        }
         let adamw = AdamWConfig::new()
             .with_weight_decay(self.weight_decay as f32)
             // Burn's default of 1e-5 would damp the small gradients of an adapter.
@@ -22,12 +33,8 @@ impl TrainingConfig {
             (false, Some(_)) => LoraPlus::of(module)?.optimizer(&adamw),
             (false, None) => adamw.init(),
         };
-        let paths = trained(module)
-            .filter(has_no_decay)
-            .map(|p| p.path)
-            .collect();
-        let no_decay = adamw.with_weight_decay(0.0).build();
-        Ok(optimizer.with_group(ParamGroup::from_paths(paths), no_decay, None))
+        let without = adamw.with_weight_decay(0.0).build();
+        Ok(optimizer.with_group(no_decay, without, None))
     }
 
     /// [`schedule`](Self::schedule), in the groups of LoRA+ if `module` is trained so, and in those

@@ -80,6 +80,7 @@ pub struct Trainer<T: Task> {
     lock: Option<Arc<RunLock>>,
     resume: bool,
     overwrite: bool,
+    evaluate_at_end: bool,
     progress: Progress,
     interrupter: Interrupter,
     devices: Vec<Device>,
@@ -95,7 +96,8 @@ pub struct Trained<T> {
     pub model: T,
     /// Every step and measurement.
     pub history: History,
-    /// How that model does on the development examples; `None` if the run was interrupted.
+    /// How that model does on the development examples; `None` if the run was interrupted, or was not
+    /// to [end with an evaluation](Trainer::evaluate_at_end).
     pub evaluation: Option<Evaluation>,
     /// After how many steps the best measurement was made.
     pub best_step: Option<usize>,
@@ -129,6 +131,7 @@ impl<T: Task> Trainer<T> {
             lock: None,
             resume: false,
             overwrite: false,
+            evaluate_at_end: true,
             progress: Progress::default(),
             interrupter: Interrupter::new(),
             devices: Vec::new(),
@@ -167,6 +170,13 @@ impl<T: Task> Trainer<T> {
     /// removed as soon as the folder is known to be in no other run's use.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
+        self
+    }
+
+    /// Whether the model that training ends with is measured once more, as [`Task::evaluate`] does:
+    /// yes, if nothing else is said. A program that measures it in a way of its own saves the time.
+    pub fn evaluate_at_end(mut self, evaluate: bool) -> Self {
+        self.evaluate_at_end = evaluate;
         self
     }
 
@@ -333,6 +343,7 @@ impl<T: Task> Trainer<T> {
         }
         let evaluation = match run.stopped {
             Some(Stopped::Interrupted { .. }) => None,
+            _ if !self.evaluate_at_end => None,
             _ => Some(model.evaluate(dev_data, config.batch_size)?),
         };
         drop(lock);

@@ -20,8 +20,8 @@ use lora_models::gpt2::{CausalLm, Gpt2Config};
 use lora_models::tokenizer::train_byte_level_bpe;
 use lora_train::data::{CausalExample, Example, Label, TokenizedDataset};
 use lora_train::{
-    Interval, LOG_NAME, Method, Progress, RunLock, Stopped, Task, TrainError, Trained, Trainer,
-    TrainingConfig,
+    Interval, LOG_NAME, Method, Optim, Progress, RunLock, Stopped, Task, TrainError, Trained,
+    Trainer, TrainingConfig,
 };
 
 fn one_at_a_time() -> MutexGuard<'static, ()> {
@@ -478,6 +478,45 @@ fn the_best_weights_are_loaded_at_the_end() {
             best.dev.loss()
         );
     }
+}
+
+#[test]
+fn moments_in_eight_bits_go_on_too() {
+    let _lock = one_at_a_time();
+    // The token embeddings are large enough for 8 bits.
+    let model = || {
+        let device = default_device();
+        device.seed(5);
+        let model = SequenceClassification::new(&tiny_config(), &device);
+        initialize(&model);
+        Method::Full.prepare(model).unwrap()
+    };
+    let config = config().with_optim(Optim::AdamW8bit);
+    let whole = trainer(config.clone())
+        .train(model(), &data(), &data())
+        .unwrap();
+    let plain = trainer(config.clone().with_optim(Optim::AdamW))
+        .train(model(), &data(), &data())
+        .unwrap();
+    assert_ne!(whole.history.steps, plain.history.steps);
+
+    let folder = tempfile::tempdir().unwrap();
+    let run = |stop_after| {
+        let interrupter = Interrupter::new();
+        let stop = Stop {
+            after: stop_after,
+            interrupter: interrupter.clone(),
+        };
+        trainer(config.clone())
+            .folder(folder.path())
+            .resume(true)
+            .interrupter(interrupter)
+            .configure(move |training| training.metric_train(stop))
+            .train(model(), &data(), &data())
+            .unwrap()
+    };
+    assert_eq!(run(13).history.steps.len(), 7);
+    assert_same(&run(1000), &whole);
 }
 
 #[test]

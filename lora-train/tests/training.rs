@@ -107,6 +107,21 @@ fn values(model: &SequenceClassification) -> (State, State) {
 }
 
 #[test]
+fn a_program_that_measures_in_its_own_way_saves_the_last_evaluation() {
+    let config = config().with_epochs(1);
+    let run = |evaluate| {
+        let trainer = trainer(config.clone()).evaluate_at_end(evaluate);
+        trainer
+            .train(model(&Method::Head), &data(), &data())
+            .unwrap()
+    };
+    let (with, without) = (run(true), run(false));
+    assert!(with.evaluation.is_some() && without.evaluation.is_none());
+    // What is measured in training is as ever.
+    assert_eq!(without.history.evaluations.len(), 1);
+}
+
+#[test]
 fn every_method_learns_and_freezes_the_rest() {
     // The random features of the encoder leave the head alone with less to learn from.
     for (method, left) in [(lora(), 0.5), (Method::Full, 0.5), (Method::Head, 0.9)] {

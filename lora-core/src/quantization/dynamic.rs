@@ -74,28 +74,44 @@ impl Dynamic {
 
     /// Quantizes `values` in blocks of `block`: bitsandbytes' `quantize_blockwise` on a CPU.
     pub fn quantize(&self, values: &[f32], block: usize) -> Blockwise {
-        let mut codes = Vec::with_capacity(values.len());
-        let mut scales = Vec::with_capacity(values.len().div_ceil(block));
-        for values in values.chunks(block) {
-            let scale = largest(values);
-            let inverse = 1.0 / scale;
-            codes.extend(values.iter().map(|value| {
-                let normed = (value * inverse).clamp(-1.0, 1.0);
-                // Of a block of zeros that is not a number, which has the first code.
-                let step = ((normed + 1.0) * 32767.5 + 0.5) as usize;
-                self.nearest[step.min(STEPS - 1)]
-            }));
-            scales.push(scale);
+        let mut codes = vec![0; values.len()];
+        let blocks = values.chunks(block).zip(codes.chunks_mut(block));
+        Blockwise {
+            scales: blocks
+                .map(|(values, codes)| self.quantize_block(values, codes))
+                .collect(),
+            codes,
         }
-        Blockwise { codes, scales }
+    }
+
+    /// Writes the code of each of `values`, a block, and returns the block's scale.
+    pub fn quantize_block(&self, values: &[f32], codes: &mut [u8]) -> f32 {
+        let scale = largest(values);
+        let inverse = 1.0 / scale;
+        for (value, code) in values.iter().zip(codes) {
+            let normed = (value * inverse).clamp(-1.0, 1.0);
+            // Of a block of zeros that is not a number, which has the first code.
+            let step = ((normed + 1.0) * 32767.5 + 0.5) as usize;
+            *code = self.nearest[step.min(STEPS - 1)];
+        }
+        scale
     }
 
     /// The values that are left: bitsandbytes' `dequantize_blockwise`.
     pub fn dequantize(&self, quantized: &Blockwise, block: usize) -> Vec<f32> {
-        let blocks = quantized.codes.chunks(block).zip(&quantized.scales);
-        blocks
-            .flat_map(|(codes, scale)| codes.iter().map(move |code| self.value(*code) * scale))
-            .collect()
+        let mut values = vec![0.0; quantized.codes.len()];
+        let blocks = quantized.codes.chunks(block).zip(values.chunks_mut(block));
+        for ((codes, values), scale) in blocks.zip(&quantized.scales) {
+            self.dequantize_block(codes, *scale, values);
+        }
+        values
+    }
+
+    /// Writes the value that is left of each of `codes`, a block with that scale.
+    pub fn dequantize_block(&self, codes: &[u8], scale: f32, values: &mut [f32]) {
+        for (code, value) in codes.iter().zip(values) {
+            *value = self.value(*code) * scale;
+        }
     }
 
     /// What `code` stands for, in a block with a scale of 1.

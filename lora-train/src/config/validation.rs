@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{Interval, LORAPLUS_LR_EMBEDDING, TrainingConfig};
+use super::{Interval, LORAPLUS_LR_EMBEDDING, Optim, TrainingConfig};
 use crate::TrainError;
 
 impl TrainingConfig {
@@ -99,6 +99,12 @@ impl TrainingConfig {
             "loraplus_lr_embedding",
             embedding,
             "above 0 and at most 1, and its default without `loraplus_lr_ratio`",
+        )?;
+        check(
+            !(self.lora_fa && self.optim == Optim::AdamW8bit),
+            "lora_fa",
+            "true beside `optim` adamw_8bit",
+            "one of the two: LoRA-FA's steps keep their moments in 32 bits",
         )?;
         check(
             !(self.lora_fa && ratio.is_some()),

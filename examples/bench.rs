@@ -17,7 +17,6 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_lora_examples::method_arguments::Base;
 use clap::{Parser, ValueEnum};
-use lora_core::ops::set_matmul_precision;
 use lora_core::{LoraConfig, ParameterReport, TargetModules};
 use lora_models::bert::{BertConfig, EncoderInput};
 use lora_models::gpt2::{CausalLm, Gpt2Config, Gpt2Input};
@@ -93,11 +92,13 @@ fn bench(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             .num_threads(threads)
             .build_global()?;
     }
-    set_matmul_precision(arguments.device.matmul_precision)?;
     let device = match &arguments.device.device {
         Some(name) => lora_core::device(name)?,
         None => lora_core::best_device()?.1,
     };
+    arguments
+        .device
+        .set_precision(std::slice::from_ref(&device))?;
     let device = device.autodiff();
     device.seed(0);
     match arguments.arch {

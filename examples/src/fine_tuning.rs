@@ -58,10 +58,11 @@ impl OutArguments {
             return Ok((name, vec![device]));
         }
         let devices = self.devices.iter().map(|name| lora_core::device(name));
-        let devices = devices.collect::<Result<_, _>>()?;
+        let devices = devices.collect::<Result<Vec<_>, _>>()?;
         let names = self.devices.join(", ");
-        println!("devices: {names}");
-        Ok((names + &self.device.set_precision()?, devices))
+        let precision = self.device.set_precision(&devices)?;
+        println!("devices: {names}{precision}");
+        Ok((names + &precision, devices))
     }
 
     /// The folder, ready to be written into. Besides what every run writes there may be `more` in it.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
-use lora_core::ops::{MatmulPrecision, set_matmul_precision};
+use lora_core::ops::{MatmulPrecision, has_lower_matmul_precision, set_matmul_precision};
 use lora_core::{LoraError, best_device, compiled_backends};
 
 /// The choice of a device on the command line.
@@ -30,19 +30,20 @@ pub struct DeviceArgument {
 }
 
 impl DeviceArgument {
-    /// Makes matrix products as exact as was asked for, and says so if it is less than usual; what is to
-    /// be added to the device's name.
+    /// Makes matrix products as exact as was asked for; what is to be added to the device's name.
     ///
     /// # Errors
     ///
-    /// [`LoraError::MatmulPrecision`] if the processor cannot do it.
-    pub fn set_precision(&self) -> Result<String, LoraError> {
+    /// [`LoraError::MatmulPrecision`] if one of `devices` cannot do it.
+    pub fn set_precision(&self, devices: &[Device]) -> Result<String, LoraError> {
         let precision = self.matmul_precision;
-        set_matmul_precision(precision)?;
         if precision == MatmulPrecision::default() {
             return Ok(String::new());
         }
-        println!("matrix products: of {precision} precision");
+        if !devices.iter().all(has_lower_matmul_precision) {
+            return Err(LoraError::MatmulPrecision { precision });
+        }
+        set_matmul_precision(precision)?;
         Ok(format!(", products of {precision} precision"))
     }
 
@@ -60,8 +61,9 @@ impl DeviceArgument {
                 (name.to_string(), device, "fastest compiled in")
             }
         };
-        println!("{}", describe(&name, why, &compiled_backends()));
-        Ok((name + &self.set_precision()?, device))
+        let precision = self.set_precision(std::slice::from_ref(&device))?;
+        println!("{}{precision}", describe(&name, why, &compiled_backends()));
+        Ok((name + &precision, device))
     }
 }
 

@@ -57,6 +57,12 @@ pub struct TrainingArguments {
     /// Seed of fresh weights, dropout and the order of the examples
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Seed of the order of the examples [default: that of --seed]
+    #[arg(long, value_name = "N")]
+    pub data_seed: Option<u64>,
+    /// Compute large matrix products from bf16 values, where the device has them
+    #[arg(long)]
+    pub bf16: bool,
     /// Compute cheap activations again instead of keeping them
     #[arg(long)]
     pub gradient_checkpointing: bool,
@@ -172,6 +178,8 @@ impl TrainingArguments {
             .keeping
             .early_stopping_patience
             .or(config.early_stopping_patience);
+        config.data_seed = self.data_seed.or(config.data_seed);
+        config.bf16 |= self.bf16;
         config.group_by_length |= self.group_by_length;
         config.gradient_checkpointing |= self.gradient_checkpointing;
         config.lora_fa |= self.lora_fa;
@@ -216,7 +224,7 @@ mod tests {
     #[test]
     fn what_is_given_counts() {
         let given = config(
-            "--epochs 2 --lr 1e-3 --optim adamw_8bit --warmup-ratio 0.1 --eval-every 50 --save-every never \
+            "--epochs 2 --lr 1e-3 --optim adamw_8bit --bf16 --data-seed 4 --warmup-ratio 0.1 --eval-every 50 --save-every never \
              --lr-of classifier=1e-2 --lr-scheduler cosine --accumulate 4 --load-best-at-end \
              --loraplus-lr-ratio 16 --early-stopping-patience 3",
         )
@@ -230,7 +238,8 @@ mod tests {
         assert_eq!(given.learning_rate_pattern["classifier"], 1e-2);
         assert_eq!(given.lr_scheduler_type, LrSchedulerType::Cosine);
         assert_eq!(given.gradient_accumulation_steps, 4);
-        assert_eq!(given.optim, Optim::AdamW8bit);
+        assert_eq!((given.optim, given.bf16), (Optim::AdamW8bit, true));
+        assert_eq!((given.seed, given.data_seed), (42, Some(4)));
         assert_eq!(
             (given.loraplus_lr_ratio, given.early_stopping_patience),
             (Some(16.0), Some(3))

@@ -36,7 +36,9 @@ pub use dropout::{dropout, dropout_add, dropout_probability};
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::{Affine, layer_norm, residual_norm};
 pub use linear::{LowRank, linear, low_rank_linear, packed_linear};
-pub use precision::{MatmulPrecision, matmul_precision, set_matmul_precision};
+pub use precision::{
+    MatmulPrecision, has_lower_matmul_precision, matmul_precision, set_matmul_precision,
+};
 
 /// Whether an operation with `tensor` takes its fast form. Then sequences of different lengths are
 /// best laid end to end: see [`Sequences::packed`].

@@ -89,6 +89,13 @@ pub struct TrainingConfig {
     /// Seeds fresh weights, dropout and the order of the examples.
     #[config(default = 42)]
     pub seed: u64,
+    /// Seeds the order of the examples. Absent: `seed` does.
+    pub data_seed: Option<u64>,
+    /// Computes large matrix products from bf16 values, adding up in 32 bits, as PyTorch's autocast does;
+    /// weights, activations and the optimizer stay in 32 bits. An error where the device does not have
+    /// it: [`has_lower_matmul_precision`](lora_core::ops::has_lower_matmul_precision).
+    #[config(default = false)]
+    pub bf16: bool,
     /// Computes cheap activations again for the backward pass instead of keeping them.
     #[config(default = false)]
     pub gradient_checkpointing: bool,

@@ -1,5 +1,6 @@
 //! A training run.
 
+mod bf16;
 mod gradient_checkpointing;
 mod gradients;
 mod lock;
@@ -26,6 +27,7 @@ use crate::metric::PeakMemoryMetric;
 use crate::predict::device_of;
 use crate::recorder::Recorder;
 use crate::{Evaluation, History, Interval, LoraFa, Task, TrainError, Trainee, TrainingConfig};
+use bf16::Bf16Products;
 use steps::{Folder, Run, Steps};
 
 pub use lock::{LOCK_NAME, RunLock};
@@ -248,6 +250,7 @@ impl<T: Task> Trainer<T> {
             true => &own[..],
             false => &self.devices,
         };
+        let _bf16 = config.bf16.then(|| Bf16Products::on(named)).transpose()?;
         own.iter().chain(named).for_each(|d| d.seed(config.seed));
         // Lazy weights would otherwise take random numbers between those of the dropout.
         initialize(&model);

@@ -13,6 +13,7 @@ use burn::train::Interrupter;
 use burn::train::metric::{
     LossInput, Metric, MetricAttributes, MetricMetadata, MetricName, SerializedEntry,
 };
+use lora_core::ops::{MatmulPrecision, has_lower_matmul_precision, matmul_precision};
 use lora_core::state::{initialize, values};
 use lora_core::{LoraConfig, default_device};
 use lora_models::bert::{BertConfig, SequenceClassification};
@@ -517,6 +518,41 @@ fn moments_in_eight_bits_go_on_too() {
     };
     assert_eq!(run(13).history.steps.len(), 7);
     assert_same(&run(1000), &whole);
+}
+
+#[test]
+fn products_of_bf16_last_as_long_as_their_run() {
+    let _lock = one_at_a_time();
+    let run = |bf16| {
+        let config = config().with_epochs(1).with_bf16(bf16);
+        trainer::<SequenceClassification>(config).train(model(), &data(), &data())
+    };
+    match run(true) {
+        Ok(_) => assert!(has_lower_matmul_precision(&default_device())),
+        Err(error) => {
+            assert!(!has_lower_matmul_precision(&default_device()));
+            assert!(error.to_string().contains("`bf16` is true on"), "{error}");
+        }
+    }
+    assert_eq!(matmul_precision(), MatmulPrecision::Highest);
+}
+
+#[test]
+fn the_order_has_a_seed_of_its_own() {
+    let _lock = one_at_a_time();
+    let run = |data_seed| {
+        let config = config()
+            .with_epochs(1)
+            .with_group_by_length(false)
+            .with_data_seed(data_seed);
+        trainer(config)
+            .train(model(), &data(), &data())
+            .unwrap()
+            .history
+            .steps
+    };
+    assert_eq!(run(None), run(Some(config().seed)));
+    assert_ne!(run(None), run(Some(7)));
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use burn::tensor::Device;
+
 use crate::LoraError;
 
 /// How exact the products of 32-bit matrices are, with PyTorch's names
@@ -70,6 +72,13 @@ pub fn matmul_precision() -> MatmulPrecision {
     let all = [MatmulPrecision::High, MatmulPrecision::Medium];
     let found = all.into_iter().find(|p| *p as u8 == precision);
     found.unwrap_or_default()
+}
+
+/// Whether `device` computes products of a lower precision than [`MatmulPrecision::Highest`]: only Burn's
+/// CPU backend `flex` does, where [`set_matmul_precision`] accepts them. Other backends compute as they
+/// always do.
+pub fn has_lower_matmul_precision(device: &Device) -> bool {
+    crate::device::name(device).starts_with("flex") && supported()
 }
 
 fn supported() -> bool {

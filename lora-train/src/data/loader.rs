@@ -83,7 +83,7 @@ impl<T: Task> RunLoader<T> {
             lengths,
             config.examples_per_step(),
             config.group_by_length,
-            config.seed,
+            config.data_seed.unwrap_or(config.seed),
         );
         let per_epoch = config.steps_per_epoch(self.examples.len());
         let steps = config.steps(self.examples.len());

@@ -7,13 +7,15 @@
 Windows of the contexts, the answers' tokens, and how answers are chosen and measured are those of
 `run_qa.py` and the official programs, as in `examples/squad.rs`, whose settings are the defaults here:
 windows in batches padded to their longest, LoRA on the query and value projections, the head trained with
-it, AdamW with linear warm-up and decay. Prints one JSON line per epoch and one at the end.
+it, AdamW with linear warm-up and decay. Prints one JSON line per epoch and one at the end. With `--state`
+a run that was stopped goes on where it was, as of the last hundredth step.
 """
 
 import argparse
 import collections
 import gzip
 import json
+import os
 import random
 import re
 import resource
@@ -48,6 +50,7 @@ def parse_args():
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--limit", type=int, help="train on this many questions, drawn at random")
     parser.add_argument("--limit-dev", type=int, help="measure on the first so many questions")
+    parser.add_argument("--state", help="file that keeps where the run is, and goes with it")
     parser.add_argument("--features-only", action="store_true", help="count the windows and do nothing else")
     return parser.parse_args()
 
@@ -117,20 +120,77 @@ def batches(features, size, pad, segments):
         yield chosen, batch, torch.tensor(starts), torch.tensor(ends)
 
 
-def train_epoch(model, optimizer, schedule, features, args, batch_options):
-    """One pass over the shuffled features; returns the mean loss of one."""
+class State:
+    """What a run needs to go on, in a file every hundredth step; without a path it does nothing."""
+
+    def __init__(self, path, parameters, optimizer, schedule):
+        self.path, self.parameters = path, parameters
+        self.stateful = {"optimizer": optimizer, "schedule": schedule}
+        self.epoch, self.step, self.loss_sum, self.seconds, self.order = 1, 0, 0.0, 0.0, None
+        if path and os.path.exists(path):
+            found = torch.load(path, weights_only=False)
+            self.epoch, self.step, self.loss_sum, self.seconds, self.order = found["at"]
+            with torch.no_grad():
+                for parameter, value in zip(parameters, found["parameters"], strict=True):
+                    parameter.copy_(value)
+            for name, part in self.stateful.items():
+                part.load_state_dict(found[name])
+            torch.set_rng_state(found["torch"])
+            random.setstate(found["random"])
+
+    def begin_epoch(self, count):
+        """The order of the epoch, and how many of its steps are done."""
+        if self.order is None:
+            self.step, self.loss_sum, self.seconds = 0, 0.0, 0.0
+            self.order = random.sample(range(count), count)
+        return self.order, self.step
+
+    def after_step(self, loss_sum, seconds):
+        self.step, self.loss_sum = self.step + 1, loss_sum
+        if self.step % 100 == 0:
+            self.save(seconds)
+
+    def after_epoch(self, seconds):
+        self.epoch, self.order = self.epoch + 1, None
+        self.save(seconds)
+
+    def save(self, seconds):
+        if not self.path:
+            return
+        parts = {name: part.state_dict() for name, part in self.stateful.items()}
+        torch.save(
+            {
+                "at": (self.epoch, self.step, self.loss_sum, seconds, self.order),
+                "parameters": [p.detach() for p in self.parameters],
+                "torch": torch.get_rng_state(),
+                "random": random.getstate(),
+                **parts,
+            },
+            self.path + ".new",
+        )
+        os.replace(self.path + ".new", self.path)
+
+
+def train_epoch(model, state, features, args, batch_options):
+    """One pass over the shuffled features; returns the mean loss of one, and the time."""
     model.train()
-    random.shuffle(features)
-    loss_sum = 0.0
-    for chosen, batch, starts, ends in batches(features, args.batch, *batch_options):
+    optimizer, schedule = state.stateful["optimizer"], state.stateful["schedule"]
+    order, done = state.begin_epoch(len(features))
+    before, start = state.seconds, time.perf_counter()
+    loss_sum = state.loss_sum
+    left = [features[index] for index in order[done * args.batch:]]
+    for chosen, batch, starts, ends in batches(left, args.batch, *batch_options):
         loss = model(**batch, start_positions=starts, end_positions=ends).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], args.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(state.parameters, args.max_grad_norm)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         loss_sum += loss.item() * len(chosen)
-    return loss_sum / len(features)
+        state.after_step(loss_sum, before + time.perf_counter() - start)
+    seconds = before + time.perf_counter() - start
+    state.after_epoch(seconds)
+    return loss_sum / len(features), seconds
 
 
 @torch.no_grad()
@@ -232,10 +292,9 @@ def main():
     schedule = get_linear_schedule_with_warmup(optimizer, round(args.warmup_ratio * steps), steps)
     batch_options = (tokenizer.pad_token_id, segments)
 
-    for epoch in range(1, args.epochs + 1):
-        start = time.perf_counter()
-        loss = train_epoch(model, optimizer, schedule, train, args, batch_options)
-        seconds = time.perf_counter() - start
+    state = State(args.state, parameters, optimizer, schedule)
+    for epoch in range(state.epoch, args.epochs + 1):
+        loss, seconds = train_epoch(model, state, train, args, batch_options)
         report = {
             "epoch": epoch,
             "train_loss": round(loss, 4),

@@ -11,6 +11,7 @@ mod dynamic;
 mod format;
 pub(crate) mod four_bit;
 mod int8;
+mod loss;
 mod model;
 mod weight;
 
@@ -18,6 +19,7 @@ pub use checkpoint::write_quantized;
 pub use config::QuantizationConfig;
 pub use dynamic::{Blockwise, Dynamic};
 pub use format::WeightFormat;
+pub use loss::QuantizationLoss;
 pub use model::{LoadedWeight, QuantizedWeight, dequantize, load_quantized, quantized};
 pub use weight::PackedWeight;
 

@@ -179,6 +179,41 @@ fn merging_gives_dense_weights_and_unloading_leaves_few_bits() {
 }
 
 #[test]
+fn a_merged_base_says_what_quantizing_it_again_would_lose() {
+    for format in FORMATS {
+        let base = QuantizationConfig::new(format);
+        let model = config().inject(Model::quantized(format)).unwrap();
+        let merged = model.merge_and_unload().unwrap();
+        let losses = base.losses(&merged).unwrap();
+        let again = base.quantize(merged.clone()).unwrap();
+        assert_eq!(losses.len(), quantized(&again).len());
+        for (loss, left) in losses.iter().zip(quantized(&again)) {
+            assert_eq!(loss.path, left.path);
+            // Row by row of `[d_out, d_in]`, as the codes.
+            let dense = values(&merged, |info| info.path == loss.path);
+            let dense = &dense[0].1;
+            let pairs = dense.iter::<f32>().zip(left.weight.dequantize());
+            let largest = pairs
+                .map(|(a, b)| f64::from(a - b).abs())
+                .fold(0.0, f64::max);
+            assert!((loss.largest - largest).abs() < 1e-7, "{loss:?} {largest}");
+            let bound = if format == WeightFormat::Int8 {
+                0.01
+            } else {
+                0.2
+            };
+            assert!(loss.relative > 1e-4 && loss.relative < bound, "{loss:?}");
+        }
+        // What codes stand for is lost no more.
+        let dense = dequantize(Model::quantized(WeightFormat::Fp4)).unwrap();
+        let mut plain = QuantizationConfig::new(WeightFormat::Fp4);
+        plain.bnb_4bit_use_double_quant = false;
+        let losses = plain.losses(&dense).unwrap();
+        assert!(losses.iter().all(|loss| loss.relative < 1e-3), "{losses:?}");
+    }
+}
+
+#[test]
 fn adapters_of_a_quantized_base_are_switched_and_mixed() {
     let two = LoraConfig::new()
         .with_r(2)

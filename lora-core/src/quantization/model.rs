@@ -31,7 +31,8 @@ impl QuantizationConfig {
     /// Adapters are attached before or after, with [`LoraConfig::inject`](crate::LoraConfig::inject).
     /// [`LoraLinear`](crate::LoraLinear) and [`LoraConv1D`](crate::LoraConv1D) compute with the codes;
     /// Burn's own layers see the weight's values, made anew each time. Merging an adapter
-    /// (`merge_and_unload`) gives 32-bit weights. A quantized weight is never trained.
+    /// (`merge_and_unload`) gives 32-bit weights; what quantizing those again would lose is what
+    /// [`losses`](Self::losses) says. A quantized weight is never trained.
     ///
     /// # Errors
     ///
@@ -51,7 +52,7 @@ impl QuantizationConfig {
     }
 
     /// The codes of a weight in bitsandbytes' layout.
-    fn pack(
+    pub(super) fn pack(
         &self,
         path: &str,
         data: TensorData,

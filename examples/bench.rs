@@ -17,6 +17,7 @@ use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use burn_lora_examples::method_arguments::Base;
 use clap::{Parser, ValueEnum};
+use lora_core::quantization::quantized;
 use lora_core::{LoraConfig, ParameterReport, TargetModules};
 use lora_models::bert::{BertConfig, EncoderInput};
 use lora_models::gpt2::{CausalLm, Gpt2Config, Gpt2Input};
@@ -57,6 +58,9 @@ struct Arguments {
     /// Tokens in a sequence
     #[arg(long, default_value_t = 64)]
     seq: usize,
+    /// Layers of the model [default: those of the architecture]
+    #[arg(long)]
+    layers: Option<usize>,
     /// The adapters' rank
     #[arg(long, default_value_t = 8)]
     rank: usize,
@@ -122,6 +126,10 @@ fn classify(
     ids: usize,
     device: &Device,
 ) -> Result<(), Box<dyn Error>> {
+    let config = BertConfig {
+        num_hidden_layers: arguments.layers.unwrap_or(config.num_hidden_layers),
+        ..config
+    };
     let model = bert::SequenceClassification::new(&config, device);
     let model = stored(model, arguments)?;
     let targets = arguments.targets.as_deref().unwrap_or("query,value");
@@ -143,7 +151,12 @@ fn classify(
 }
 
 fn language_model(arguments: &Arguments, device: &Device) -> Result<(), Box<dyn Error>> {
-    let model = stored(CausalLm::new(&Gpt2Config::small(), device), arguments)?;
+    let small = Gpt2Config::small();
+    let config = Gpt2Config {
+        n_layer: arguments.layers.unwrap_or(small.n_layer),
+        ..small
+    };
+    let model = stored(CausalLm::new(&config, device), arguments)?;
     let targets = arguments.targets.as_deref().unwrap_or("c_attn");
     let lora = |config: LoraConfig| Method::causal_lora(config, model.config());
     let model = match method(arguments, targets, lora) {
@@ -248,6 +261,12 @@ fn time<M: Module>(
             forwards.push(forward);
         }
     }
+    let packed: Vec<_> = quantized(&model).into_iter().map(|w| w.weight).collect();
+    let few_bits: usize = packed.iter().map(|weight| weight.bytes()).sum();
+    let dense: usize = packed
+        .iter()
+        .map(|w| 4 * w.shape().iter().product::<usize>())
+        .sum();
     let tokens = (arguments.batch * arguments.seq) as f64;
     let best = steps.iter().copied().fold(f64::INFINITY, f64::min);
     let step = median(&mut steps);
@@ -264,6 +283,9 @@ fn time<M: Module>(
         "step_s": rounded(step, 4),
         "forward_s": rounded(median(&mut forwards), 4),
         "best_step_s": rounded(best, 4),
+        "layers": arguments.layers,
+        "weights_mb": (dense > 0).then(|| rounded(few_bits as f64 / 1e6, 2)),
+        "weights_of_f32": (dense > 0).then(|| rounded(few_bits as f64 / dense as f64, 4)),
         "tokens_per_s": rounded(tokens / step, 1),
         "peak_rss_mb": peak_rss_mb().map(|peak| peak.round()),
     });

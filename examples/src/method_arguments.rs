@@ -32,7 +32,8 @@ pub struct MethodArguments {
     /// Dropout before the adapters
     #[arg(long, value_name = "P")]
     pub lora_dropout: Option<f64>,
-    /// How the weights of the model's linear layers are stored (QLoRA), but for its head
+    /// How the weights of the model's linear layers are stored, but for its head; in fewer bits than 32
+    /// they take less memory (QLoRA)
     #[arg(long, value_enum, default_value_t = Base::F32)]
     pub base: Base,
 }
@@ -42,6 +43,10 @@ pub struct MethodArguments {
 pub enum Base {
     /// 32-bit floats
     F32,
+    /// 16-bit floats with the range of 32-bit ones
+    Bf16,
+    /// 16-bit floats up to 65504
+    F16,
     /// 4-bit normal floats
     Nf4,
     /// 4-bit floats
@@ -55,6 +60,8 @@ impl Base {
     pub fn quantization(self) -> Option<QuantizationConfig> {
         let format = match self {
             Self::F32 => return None,
+            Self::Bf16 => WeightFormat::Bf16,
+            Self::F16 => WeightFormat::F16,
             Self::Nf4 => WeightFormat::Nf4,
             Self::Fp4 => WeightFormat::Fp4,
             Self::Int8 => WeightFormat::Int8,
@@ -99,9 +106,10 @@ impl MethodArguments {
     /// A method that trains them.
     pub fn quantization(&self) -> Result<Option<QuantizationConfig>, Box<dyn Error>> {
         match (self.base.quantization(), self.method) {
-            (Some(_), Kind::Full) => {
-                Err("--base: weights in few bits cannot be trained; leave --method out".into())
-            }
+            (Some(_), Kind::Full) => Err(
+                "--base: weights in fewer bits than 32 cannot be trained; leave --method out"
+                    .into(),
+            ),
             (quantization, _) => Ok(quantization),
         }
     }

@@ -14,7 +14,7 @@ use lora_core::{
     ParameterReport, default_device,
 };
 
-const FORMATS: [WeightFormat; 3] = [WeightFormat::Nf4, WeightFormat::Fp4, WeightFormat::Int8];
+const FORMATS: [WeightFormat; 5] = WeightFormat::ALL;
 const WIDTH: usize = 96;
 
 #[derive(Module, Debug)]

@@ -11,8 +11,8 @@ use burn::tensor::Device;
 use lora_core::LoraError;
 use lora_core::file::{prepare_folder, write_atomically};
 use lora_core::quantization::{QuantizationConfig, write_quantized};
-use lora_core::state::{parameters, state};
-use lora_core::tensor_file::{Precision, write_tensors};
+use lora_core::state::parameters;
+use lora_core::tensor_file::Precision;
 use serde::Serialize;
 
 use crate::{ModelError, hub};
@@ -163,15 +163,11 @@ pub trait PretrainedModel: Module {
             fields.insert("tie_word_embeddings".into(), true.into());
         }
         let weights = folder.join("model.safetensors");
-        match quantization::saved_config(self)? {
-            None => write_tensors(&weights, state(self, |_| true), precision)?,
-            Some(config) => {
-                if let Some(fields) = fields.as_object_mut() {
-                    fields.insert("quantization_config".into(), config);
-                }
-                write_quantized(self, &weights, precision)?;
-            }
+        let quantization = quantization::saved_config(self)?;
+        if let (Some(fields), Some(config)) = (fields.as_object_mut(), quantization) {
+            fields.insert("quantization_config".into(), config);
         }
+        write_quantized(self, &weights, precision)?;
         let text = format!("{fields:#}\n");
         Ok(write_atomically(
             &folder.join("config.json"),

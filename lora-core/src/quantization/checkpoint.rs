@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::module::Module;
+use burn::tensor::TensorData;
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,7 @@ use super::four_bit::FourBit;
 use super::quantized;
 use super::weight::{Codes, PackedWeight, require_block};
 use crate::LoraError;
-use crate::state::{Role, parameters, values};
+use crate::state::{Role, parameters, transpose, values};
 use crate::tensor_file::{Encoded, Precision, TensorFile, encode, write_encoded};
 
 /// What bitsandbytes writes as JSON beside a 4-bit weight.
@@ -216,6 +217,7 @@ impl PackedWeight {
         })
     }
 
+    /// The parts in a file; none of a weight in 16-bit floats, which is a plain tensor there.
     fn encode(&self, tensor: &str) -> Vec<Encoded> {
         let module = tensor.strip_suffix("weight").unwrap_or_default();
         let floats = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -223,6 +225,7 @@ impl PackedWeight {
             (format!("{tensor}.{part}"), dtype, vec![count], bytes)
         };
         match &self.codes {
+            Codes::Bf16(_) | Codes::F16(_) => Vec::new(),
             Codes::Int8 { codes, scales } => {
                 let bytes = codes.iter().map(|code| code.cast_unsigned()).collect();
                 vec![
@@ -288,7 +291,7 @@ impl PackedWeight {
 }
 
 /// Writes the base of `module` to a safetensors file, with the weights that are stored in few bits as
-/// transformers saves them, and the others in `precision`.
+/// transformers saves them, and the others, those in 16-bit floats too, in `precision`.
 ///
 /// # Errors
 ///
@@ -306,7 +309,18 @@ pub fn write_quantized<M: Module>(
     let dense = dense.into_iter().map(|(info, data)| (info.name, data));
     let mut tensors = encode(path, dense.collect(), precision)?;
     for info in parameters(module) {
-        if let Some(quantized) = packed.iter().find(|quantized| quantized.path == info.path) {
+        let Some(quantized) = packed.iter().find(|quantized| quantized.path == info.path) else {
+            continue;
+        };
+        let weight = &quantized.weight;
+        if weight.format().float_name().is_some() {
+            let data = TensorData::new(weight.dequantize(), weight.shape());
+            let data = match info.transposed {
+                true => data,
+                false => transpose(data),
+            };
+            tensors.extend(encode(path, vec![(info.name, data)], precision)?);
+        } else {
             tensors.extend(quantized.weight.encode(&info.name));
         }
     }

@@ -7,7 +7,8 @@ use super::weight::BLOCK_SIZES;
 use crate::LoraError;
 use crate::state::ParameterInfo;
 
-/// How a base model is quantized: transformers' `BitsAndBytesConfig`, by its names.
+/// How a base model is quantized: transformers' `BitsAndBytesConfig`, by its names, and `dtype` for
+/// weights in 16-bit floats.
 ///
 /// The weights of linear layers are quantized, of all but the modules to skip; embeddings, norms and
 /// biases stay as they are. What is computed with is 32-bit floats.
@@ -24,6 +25,9 @@ pub struct QuantizationConfig {
     pub bnb_4bit_use_double_quant: bool,
     /// How many 4-bit codes share a scale; transformers always has 64.
     pub bnb_4bit_blocksize: usize,
+    /// `bfloat16` or `float16`: weights as 16-bit floats, if they are not to be in fewer bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<String>,
     /// Modules that stay as they are, by one or more whole names in their path; `None`: those in
     /// [`SKIPPED`](Self::SKIPPED).
     pub llm_int8_skip_modules: Option<Vec<String>>,
@@ -37,6 +41,7 @@ impl Default for QuantizationConfig {
             bnb_4bit_quant_type: WeightFormat::Fp4.name().to_string(),
             bnb_4bit_use_double_quant: false,
             bnb_4bit_blocksize: 64,
+            dtype: None,
             llm_int8_skip_modules: None,
         }
     }
@@ -48,18 +53,17 @@ impl QuantizationConfig {
 
     /// A base in this format, 4-bit ones with double quantization, as in QLoRA.
     pub fn new(format: WeightFormat) -> Self {
-        let is_int8 = format == WeightFormat::Int8;
-        let default = Self::default();
-        Self {
-            load_in_4bit: !is_int8,
-            load_in_8bit: is_int8,
-            bnb_4bit_quant_type: match is_int8 {
-                true => default.bnb_4bit_quant_type.clone(),
-                false => format.name().to_string(),
-            },
-            bnb_4bit_use_double_quant: !is_int8,
-            ..default
+        let mut config = Self::default();
+        match (format, format.float_name()) {
+            (_, Some(name)) => config.dtype = Some(name.to_string()),
+            (WeightFormat::Int8, None) => config.load_in_8bit = true,
+            (four_bit, None) => {
+                config.load_in_4bit = true;
+                config.bnb_4bit_quant_type = four_bit.name().to_string();
+                config.bnb_4bit_use_double_quant = true;
+            }
         }
+        config
     }
 
     /// The same with other modules that stay as they are.
@@ -90,6 +94,18 @@ impl QuantizationConfig {
                 self.bnb_4bit_blocksize.to_string(),
                 "a power of two from 32 to 4096",
             );
+        }
+        if let Some(name) = &self.dtype {
+            let mut all = WeightFormat::ALL.into_iter();
+            let found = all.find(|format| format.float_name() == Some(name));
+            return match found.filter(|_| !self.load_in_4bit && !self.load_in_8bit) {
+                Some(format) => Ok(format),
+                None => refused(
+                    "dtype",
+                    format!("{name:?}"),
+                    "bfloat16 or float16, without `load_in_4bit` and `load_in_8bit`",
+                ),
+            };
         }
         match (self.load_in_4bit, self.load_in_8bit) {
             (false, true) => Ok(WeightFormat::Int8),
@@ -142,5 +158,26 @@ mod tests {
         other.load_in_8bit = true;
         assert!(refused(other).contains("load_in_4bit"));
         assert!(refused(QuantizationConfig::default()).contains("load_in_4bit"));
+        let bf16 = QuantizationConfig::new(WeightFormat::Bf16);
+        let mut other = bf16.clone();
+        other.load_in_8bit = true;
+        assert!(refused(other).contains("`dtype`"));
+        let mut other = bf16;
+        other.dtype = Some("float64".to_string());
+        assert!(refused(other).contains("float64"));
+    }
+
+    #[test]
+    fn a_format_is_what_its_configuration_says() {
+        for format in WeightFormat::ALL {
+            let config = QuantizationConfig::new(format);
+            assert_eq!(config.format().unwrap(), format);
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(
+                serde_json::from_str::<QuantizationConfig>(&text).unwrap(),
+                config
+            );
+            assert_eq!(format.name().parse::<WeightFormat>().unwrap(), format);
+        }
     }
 }

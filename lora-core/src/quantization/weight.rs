@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
 use super::WeightFormat;
 use super::double::Scales;
 use super::four_bit::{FourBit, code_at};
@@ -10,6 +13,9 @@ use crate::LoraError;
 
 /// Block sizes that bitsandbytes has kernels for.
 pub(crate) const BLOCK_SIZES: [usize; 8] = [32, 64, 128, 256, 512, 1024, 2048, 4096];
+
+const TOO_LARGE: &str =
+    "it has values above 65504, which half precision does not reach: use bf16 or nf4";
 
 /// A linear layer's weight in few bits, as bitsandbytes lays it out: `[d_out, d_in]`, row by row.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,11 +36,15 @@ pub(super) enum Codes {
     },
     /// A scale for each row.
     Int8 { codes: Vec<i8>, scales: Vec<f32> },
+    /// 16-bit floats.
+    Bf16(Vec<bf16>),
+    /// 16-bit floats of the other kind.
+    F16(Vec<f16>),
 }
 
 impl PackedWeight {
-    /// Quantizes `values`, `[d_out, d_in]`: in blocks of `block` values (`Int8`: in rows), with the
-    /// blocks' scales quantized too if `double`. `tensor` is what errors call it.
+    /// Quantizes `values`, `[d_out, d_in]`: in blocks of `block` values (`Int8`: in rows; 16-bit floats:
+    /// each by itself), with the blocks' scales quantized too if `double`. `tensor` is what errors call it.
     ///
     /// # Errors
     ///
@@ -69,12 +79,21 @@ impl PackedWeight {
             WeightFormat::Int8 => {
                 let (codes, scales) = int8::quantize(values, shape[1]);
                 if scales.iter().any(|scale| !scale.is_finite()) {
-                    return Err(refused(
-                        "it has values above 65504, which half precision does not reach: use nf4"
-                            .to_string(),
-                    ));
+                    return Err(refused(TOO_LARGE.to_string()));
                 }
                 let codes = Codes::Int8 { codes, scales };
+                return Ok(Self { shape, codes });
+            }
+            WeightFormat::Bf16 => {
+                let codes = Codes::Bf16(values.iter().map(|v| bf16::from_f32(*v)).collect());
+                return Ok(Self { shape, codes });
+            }
+            WeightFormat::F16 => {
+                let codes: Vec<_> = values.iter().map(|v| f16::from_f32(*v)).collect();
+                if !codes.iter().all(|value| value.is_finite()) {
+                    return Err(refused(TOO_LARGE.to_string()));
+                }
+                let codes = Codes::F16(codes);
                 return Ok(Self { shape, codes });
             }
         };
@@ -111,6 +130,8 @@ impl PackedWeight {
                 FourBit::Fp4 => WeightFormat::Fp4,
             },
             Codes::Int8 { .. } => WeightFormat::Int8,
+            Codes::Bf16(_) => WeightFormat::Bf16,
+            Codes::F16(_) => WeightFormat::F16,
         }
     }
 
@@ -118,7 +139,7 @@ impl PackedWeight {
     pub fn is_nested(&self) -> bool {
         match &self.codes {
             Codes::FourBit { scales, .. } => matches!(scales, Scales::Nested { .. }),
-            Codes::Int8 { .. } => false,
+            Codes::Int8 { .. } | Codes::Bf16(_) | Codes::F16(_) => false,
         }
     }
 
@@ -127,6 +148,8 @@ impl PackedWeight {
         match &self.codes {
             Codes::FourBit { packed, scales, .. } => packed.len() + scales.bytes(),
             Codes::Int8 { codes, scales } => codes.len() + size_of_val(scales.as_slice()),
+            Codes::Bf16(values) => size_of_val(values.as_slice()),
+            Codes::F16(values) => size_of_val(values.as_slice()),
         }
     }
 
@@ -150,6 +173,8 @@ impl PackedWeight {
         let start = row * self.shape[1] + columns.start;
         let end = row * self.shape[1] + columns.end;
         match &self.codes {
+            Codes::Bf16(values) => each_float(&values[start..end], f),
+            Codes::F16(values) => each_float(&values[start..end], f),
             Codes::Int8 { codes, scales } => {
                 for (i, code) in codes[start..end].iter().enumerate() {
                     f(i, int8::value(*code, scales[row]));
@@ -173,6 +198,24 @@ impl PackedWeight {
                     at = until;
                 }
             }
+        }
+    }
+}
+
+/// Calls `f` with the number and the value of each of `values`.
+#[inline(always)]
+fn each_float<T>(values: &[T], mut f: impl FnMut(usize, f32))
+where
+    [T]: HalfFloatSliceExt,
+{
+    // As many as conversion instructions take at once, and more.
+    const TOGETHER: usize = 64;
+    let mut wide = [0.0; TOGETHER];
+    for (part, values) in values.chunks(TOGETHER).enumerate() {
+        let wide = &mut wide[..values.len()];
+        values.convert_to_f32_slice(wide);
+        for (i, value) in wide.iter().enumerate() {
+            f(part * TOGETHER + i, *value);
         }
     }
 }
@@ -205,7 +248,7 @@ mod tests {
     fn parts_are_the_wholes() {
         // Blocks that end within rows.
         let shape = [8, 40];
-        for format in [WeightFormat::Nf4, WeightFormat::Fp4, WeightFormat::Int8] {
+        for format in WeightFormat::ALL {
             let weight = PackedWeight::quantize("w", &values(320), shape, format, 64, true);
             let weight = weight.unwrap();
             let whole = weight.dequantize();
@@ -225,6 +268,8 @@ mod tests {
             (WeightFormat::Nf4, 0.17),
             (WeightFormat::Fp4, 0.18),
             (WeightFormat::Int8, 0.005),
+            (WeightFormat::Bf16, 0.002),
+            (WeightFormat::F16, 0.00025),
         ] {
             let weight = PackedWeight::quantize("w", &dense, [64, 64], format, 64, true).unwrap();
             for (left, value) in weight.dequantize().iter().zip(&dense) {
@@ -253,6 +298,10 @@ mod tests {
         let large = [1e5; 64];
         let int8 = PackedWeight::quantize("w", &large, [8, 8], WeightFormat::Int8, 64, false);
         assert!(int8.unwrap_err().to_string().contains("65504"));
+        let f16 = PackedWeight::quantize("w", &large, [8, 8], WeightFormat::F16, 64, false);
+        assert!(f16.unwrap_err().to_string().contains("65504"));
+        let bf16 = PackedWeight::quantize("w", &large, [8, 8], WeightFormat::Bf16, 64, false);
+        assert_eq!(bf16.unwrap().dequantize(), [99_840.0; 64]);
         let error = refused(&values(64), [8, 9], 64);
         assert!(error.contains("[8, 9]"), "{error}");
     }

@@ -6,7 +6,8 @@ use lora_core::quantization::{QuantizationConfig, WeightFormat, quantized};
 use lora_core::state::parameters;
 use serde_json::{Value, json};
 
-/// transformers' `quantization_config` for a model, if it has weights in few bits.
+/// transformers' `quantization_config` for a model, if it has weights in few bits; those in 16-bit
+/// floats are saved as plain tensors.
 ///
 /// # Errors
 ///
@@ -27,6 +28,9 @@ pub(super) fn saved_config<M: Module>(model: &M) -> Result<Option<Value>, LoraEr
             ),
             expected: "weights of one format",
         });
+    }
+    if format.float_name().is_some() {
+        return Ok(None);
     }
     let is_packed = |path: &str| weights.iter().any(|weight| weight.path == path);
     let skipped = parameters(model).into_iter();

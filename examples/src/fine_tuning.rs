@@ -8,6 +8,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use burn::train::Interrupter;
 use clap::Args;
+use lora_core::quantization::quantized;
 use lora_core::{LoraError, ParameterReport};
 use lora_models::{PretrainedModel, Tokenizer};
 use lora_train::data::{LengthSummary, TokenizedDataset};
@@ -186,6 +187,13 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
             self.train(last, model, lock.clone(), &interrupter, measure.is_none())?;
         if self.says_that_it_was_interrupted(&trained) {
             return Ok(None);
+        }
+        // Weights in fewer bits are not those of the checkpoint to begin with.
+        if quantized(&trained.model).is_empty() {
+            let frozen = trained.model.verify_frozen(self.names.model)?;
+            if !frozen.parameters.is_empty() {
+                println!("{frozen}");
+            }
         }
         save(&self.out.path, &self.method, &trained.model, self.tokenizer)?;
         if let Some(measure) = measure {

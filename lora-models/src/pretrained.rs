@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
-use lora_core::LoraError;
 use lora_core::file::{prepare_folder, write_atomically};
 use lora_core::quantization::{QuantizationConfig, write_quantized};
 use lora_core::state::parameters;
 use lora_core::tensor_file::Precision;
+use lora_core::{FrozenReport, LoraError};
 use serde::Serialize;
 
 use crate::{ModelError, hub};
@@ -134,6 +134,26 @@ pub trait PretrainedModel: Module {
             folder,
             report,
         })
+    }
+
+    /// Compares what does not train with the checkpoint that it came from, parameter by parameter: after
+    /// training with adapters nothing of the base may have changed.
+    ///
+    /// ```no_run
+    /// # use lora_models::{PretrainedModel, bert::SequenceClassification};
+    /// # fn check(trained: &SequenceClassification) -> Result<(), lora_models::ModelError> {
+    /// let report = trained.verify_frozen("FacebookAI/roberta-base")?;
+    /// assert!(report.is_unchanged(), "{report}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pretrained`](Self::from_pretrained).
+    fn verify_frozen(&self, dir_or_hub_id: &str) -> Result<FrozenReport, ModelError> {
+        let folder = hub::model_folder(dir_or_hub_id)?;
+        load::verify_frozen(self, self.config(), &folder)
     }
 
     /// Writes `config.json` and `model.safetensors` for transformers to read.

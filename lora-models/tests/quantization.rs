@@ -57,7 +57,17 @@ fn an_encoder_is_quantized_while_it_is_loaded_and_comes_back_from_its_file() {
         model
             .save_pretrained(folder.path(), Precision::F32, true)
             .unwrap();
-        let again = load(&folder.path().to_string_lossy(), None);
+        let name = folder.path().to_string_lossy();
+        let again = load(&name, None);
+        // What it was trained on is what lies in the file, whatever its form.
+        let adapted = LoraConfig::new()
+            .with_target_modules(["query"])
+            .inject(again.clone());
+        let report = adapted.unwrap().verify_frozen(&name).unwrap();
+        assert!(
+            report.is_unchanged() && report.parameters.len() > 30,
+            "{report}"
+        );
         // 16-bit floats are plain tensors in files.
         let packed = match format.float_name() {
             Some(_) => 0,

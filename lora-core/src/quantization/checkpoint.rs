@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::TensorData;
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +12,7 @@ use super::four_bit::FourBit;
 use super::quantized;
 use super::weight::{Codes, PackedWeight, require_block};
 use crate::LoraError;
-use crate::state::{Role, parameters, transpose, values};
+use crate::state::{Role, parameters, values};
 use crate::tensor_file::{Encoded, Precision, TensorFile, encode, write_encoded};
 
 /// What bitsandbytes writes as JSON beside a 4-bit weight.
@@ -314,11 +313,7 @@ pub fn write_quantized<M: Module>(
         };
         let weight = &quantized.weight;
         if weight.format().float_name().is_some() {
-            let data = TensorData::new(weight.dequantize(), weight.shape());
-            let data = match info.transposed {
-                true => data,
-                false => transpose(data),
-            };
+            let data = weight.values_as(&info);
             tensors.extend(encode(path, vec![(info.name, data)], precision)?);
         } else {
             tensors.extend(quantized.weight.encode(&info.name));

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use burn::tensor::TensorData;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -10,6 +11,7 @@ use super::double::Scales;
 use super::four_bit::{FourBit, code_at};
 use super::int8;
 use crate::LoraError;
+use crate::state::{ParameterInfo, transpose};
 
 /// Block sizes that bitsandbytes has kernels for.
 pub(crate) const BLOCK_SIZES: [usize; 8] = [32, 64, 128, 256, 512, 1024, 2048, 4096];
@@ -160,6 +162,16 @@ impl PackedWeight {
             self.part_of_row(row, 0, values);
         }
         values
+    }
+
+    /// The values that are left, in the layout that PyTorch has for the parameter.
+    pub fn values_as(&self, info: &ParameterInfo) -> TensorData {
+        let data = TensorData::new(self.dequantize(), self.shape);
+        match info.transposed {
+            true => data,
+            // GPT-2's `Conv1D` is `[d_in, d_out]` in files, but not in few bits.
+            false => transpose(data),
+        }
     }
 
     /// Sets `to` to the values of a row that begin at `column`.

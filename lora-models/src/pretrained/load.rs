@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::module::Module;
-use lora_core::LoraError;
 use lora_core::quantization::{LoadedWeight, PackedWeight, QuantizationConfig, load_quantized};
 use lora_core::state::{ParameterInfo, initialize, parameters};
+use lora_core::{FrozenReport, LoraError};
 
 use super::{LoadReport, PretrainedConfig};
 use crate::ModelError;
@@ -82,6 +82,27 @@ pub(super) fn load<M: Module, C: PretrainedConfig>(
         unused,
     };
     Ok((model, report))
+}
+
+/// How far the frozen parameters of `model` are from those in `folder`.
+pub(super) fn verify_frozen<M: Module, C: PretrainedConfig>(
+    model: &M,
+    config: &C,
+    folder: &Path,
+) -> Result<FrozenReport, ModelError> {
+    let checkpoint = Checkpoint::open(folder)?;
+    let prefix = format!("{}.", config.base_prefix());
+    let report = FrozenReport::of(model, |info| {
+        let mut names = spellings(&info.name, &prefix);
+        let Some(name) = names.find(|name| checkpoint.contains(name)) else {
+            return Ok(None);
+        };
+        Ok(read(&checkpoint, &name, info)?.map(|data| match data {
+            LoadedWeight::Values(data) => data,
+            LoadedWeight::Packed(weight) => weight.values_as(info),
+        }))
+    });
+    Ok(report?)
 }
 
 /// Tensor `name` as the checkpoint has it: in few bits or not.

@@ -73,7 +73,7 @@ pub struct AdamW8bit {
 #[derive(Clone)]
 pub enum AdamW8bitState<const D: usize> {
     /// Of a small parameter, in 32 bits.
-    Plain(AdamWState<D>),
+    Plain(Box<AdamWState<D>>),
     /// Of a large one, in 8 bits.
     Quantized(QuantizedMoments),
 }
@@ -153,7 +153,10 @@ impl Optimizer for AdamW8bit {
             state => {
                 let state = state.and_then(AdamW8bitState::plain);
                 let (tensor, state) = self.config.plain().step(lr, tensor, grad, state);
-                return (tensor, state.map(AdamW8bitState::Plain));
+                return (
+                    tensor,
+                    state.map(|state| AdamW8bitState::Plain(Box::new(state))),
+                );
             }
         };
         let (tensor, moments) = self.step_of_quantized(lr, tensor, grad, moments);
@@ -162,7 +165,9 @@ impl Optimizer for AdamW8bit {
 
     fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
         match state {
-            AdamW8bitState::Plain(state) => AdamW8bitState::Plain(AdamW::to_device(state, device)),
+            AdamW8bitState::Plain(state) => {
+                AdamW8bitState::Plain(Box::new(AdamW::to_device(*state, device)))
+            }
             quantized => quantized,
         }
     }
@@ -276,7 +281,7 @@ impl QuantizedMoments {
 impl<const D: usize> AdamW8bitState<D> {
     fn plain(self) -> Option<AdamWState<D>> {
         match self {
-            Self::Plain(state) => Some(state),
+            Self::Plain(state) => Some(*state),
             Self::Quantized(_) => None,
         }
     }
@@ -306,16 +311,16 @@ impl<const D: usize> RecordState for AdamW8bitState<D> {
 
     fn state_unflatten(prefix: &str, src: &mut StateSource, device: &Device) -> Option<Self> {
         let Some(block_size) = src.take_scalar(prefix, BLOCK_SIZE) else {
-            return AdamWState::state_unflatten(prefix, src, device).map(Self::Plain);
+            let state = AdamWState::state_unflatten(prefix, src, device)?;
+            return Some(Self::Plain(Box::new(state)));
         };
         let block_size: usize = block_size.try_into().ok()?;
         let time = src.take_scalar(prefix, TIME)?.try_into().ok()?;
         let [moment_1, moment_2] = NAMES.map(|(codes, scales)| {
             let codes: Vec<u8> = src.take_tensor(prefix, codes)?.try_into_vec().ok()?;
             let scales: Vec<f32> = src.take_tensor(prefix, scales)?.try_into_vec().ok()?;
-            let blocks = codes.len().checked_div(block_size)?;
-            let short = usize::from(codes.len() % block_size > 0);
-            (scales.len() == blocks + short).then_some(Moment { codes, scales })
+            let fit = block_size > 0 && scales.len() == codes.len().div_ceil(block_size);
+            fit.then_some(Moment { codes, scales })
         });
         let (moment_1, moment_2) = (moment_1?, moment_2?);
         let moments = QuantizedMoments {

@@ -21,7 +21,7 @@ struct Model {
 /// The numbers of scripts/make_adamw_8bit_cases.py.
 fn noise(count: usize, seed: u64) -> Vec<f32> {
     let one = |index: u64| {
-        let mixed = ((index + seed * 7919) * 2_654_435_761 + 12345) % (1 << 32) >> 8;
+        let mixed = (((index + seed * 7919) * 2_654_435_761 + 12345) % (1 << 32)) >> 8;
         mixed as f32 / (1 << 24) as f32 - 0.5
     };
     (0..count as u64).map(one).collect()

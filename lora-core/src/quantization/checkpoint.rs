@@ -316,7 +316,7 @@ pub fn write_quantized<M: Module>(
             let data = weight.values_as(&info);
             tensors.extend(encode(path, vec![(info.name, data)], precision)?);
         } else {
-            tensors.extend(quantized.weight.encode(&info.name));
+            tensors.extend(weight.encode(&info.name));
         }
     }
     write_encoded(path, &tensors)

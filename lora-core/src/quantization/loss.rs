@@ -3,8 +3,9 @@
 use burn::module::Module;
 
 use super::QuantizationConfig;
+use super::weight::other_layout;
 use crate::LoraError;
-use crate::state::{parameters, transpose, values};
+use crate::state::{parameters, values};
 
 /// How far a weight would be from its values if it were quantized.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,10 +47,7 @@ impl QuantizationConfig {
         for info in meant {
             // One at a time, so that no more than one weight is held twice.
             for (info, data) in values(module, |p| p.path == info.path) {
-                let data = match info.transposed {
-                    true => data,
-                    false => transpose(data),
-                };
+                let data = other_layout(&info, data);
                 let dense: Vec<f32> = data.iter().collect();
                 let left = self
                     .pack(&info.path, data.convert::<f32>(), format)?

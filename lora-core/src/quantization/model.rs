@@ -6,11 +6,12 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
 
+use super::weight::other_layout;
 use super::{PackedWeight, QuantizationConfig, WeightFormat};
 use crate::LoraError;
 use crate::adapters::attachments::{Edit, collect, edit};
 use crate::adapters::{LoraAdapters, stand_in, values_of_packed};
-use crate::state::{ParameterInfo, load_state, parameters, transpose};
+use crate::state::{ParameterInfo, load_state, parameters};
 
 /// The weights that are quantized, by their paths.
 type Weights = BTreeMap<String, Arc<PackedWeight>>;
@@ -111,12 +112,7 @@ pub fn load_quantized<M: Module>(
         };
         match config.filter(|(config, _)| config.means(info)) {
             Some((config, format)) => {
-                // GPT-2's `Conv1D` is `[d_in, d_out]` in files, but not in few bits.
-                let data = match info.transposed {
-                    true => data,
-                    false => transpose(data),
-                };
-                let weight = config.pack(&info.path, data, format)?;
+                let weight = config.pack(&info.path, other_layout(info, data), format)?;
                 packed.insert(info.path.clone(), weight);
                 Ok(None)
             }

@@ -166,12 +166,7 @@ impl PackedWeight {
 
     /// The values that are left, in the layout that PyTorch has for the parameter.
     pub fn values_as(&self, info: &ParameterInfo) -> TensorData {
-        let data = TensorData::new(self.dequantize(), self.shape);
-        match info.transposed {
-            true => data,
-            // GPT-2's `Conv1D` is `[d_in, d_out]` in files, but not in few bits.
-            false => transpose(data),
-        }
+        other_layout(info, TensorData::new(self.dequantize(), self.shape))
     }
 
     /// Sets `to` to the values of a row that begin at `column`.
@@ -211,6 +206,16 @@ impl PackedWeight {
                 }
             }
         }
+    }
+}
+
+/// A weight's values in the layout of the codes, `[d_out, d_in]`, if they are in the one that PyTorch has
+/// for the parameter, and the other way round.
+pub(super) fn other_layout(info: &ParameterInfo, data: TensorData) -> TensorData {
+    match info.transposed {
+        true => data,
+        // GPT-2's `Conv1D` is `[d_in, d_out]` in files, but not in few bits.
+        false => transpose(data),
     }
 }
 

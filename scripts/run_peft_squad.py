@@ -48,6 +48,7 @@ def parse_args():
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--max-grad-norm", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--group-by-length", action="store_true", help="windows of like lengths in a batch")
     parser.add_argument("--limit", type=int, help="train on this many questions, drawn at random")
     parser.add_argument("--limit-dev", type=int, help="measure on the first so many questions")
     parser.add_argument("--state", help="file that keeps where the run is, and goes with it")
@@ -120,6 +121,17 @@ def batches(features, size, pad, segments):
         yield chosen, batch, torch.tensor(starts), torch.tensor(ends)
 
 
+def grouped(order, features, size):
+    """The order with like lengths in each batch: each 50 batches by length, then the batches shuffled."""
+    parts = [order[at:at + 50 * size] for at in range(0, len(order), 50 * size)]
+    order = [index for part in parts for index in sorted(part, key=lambda i: -len(features[i]["ids"]))]
+    all_batches = [order[at:at + size] for at in range(0, len(order), size)]
+    whole = [batch for batch in all_batches if len(batch) == size]
+    random.shuffle(whole)
+    rest = [batch for batch in all_batches if len(batch) < size]
+    return [index for batch in whole + rest for index in batch]
+
+
 class State:
     """What a run needs to go on, in a file every hundredth step; without a path it does nothing."""
 
@@ -138,11 +150,13 @@ class State:
             torch.set_rng_state(found["torch"])
             random.setstate(found["random"])
 
-    def begin_epoch(self, count):
+    def begin_epoch(self, features, args):
         """The order of the epoch, and how many of its steps are done."""
         if self.order is None:
             self.step, self.loss_sum, self.seconds = 0, 0.0, 0.0
-            self.order = random.sample(range(count), count)
+            self.order = random.sample(range(len(features)), len(features))
+            if args.group_by_length:
+                self.order = grouped(self.order, features, args.batch)
         return self.order, self.step
 
     def after_step(self, loss_sum, seconds):
@@ -175,7 +189,7 @@ def train_epoch(model, state, features, args, batch_options):
     """One pass over the shuffled features; returns the mean loss of one, and the time."""
     model.train()
     optimizer, schedule = state.stateful["optimizer"], state.stateful["schedule"]
-    order, done = state.begin_epoch(len(features))
+    order, done = state.begin_epoch(features, args)
     before, start = state.seconds, time.perf_counter()
     loss_sum = state.loss_sum
     left = [features[index] for index in order[done * args.batch:]]

@@ -1,5 +1,7 @@
 //! Matrix products on parts of matrices, without copies.
 
+pub(crate) mod tile;
+
 use gemm::Parallelism;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -58,6 +60,18 @@ impl Matrix {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub(crate) fn start(self) -> *mut f32 {
         self.start
+    }
+
+    /// The first `width` values of a row.
+    ///
+    /// # Safety
+    ///
+    /// The matrix must have the row and the columns, with columns side by side, and nobody may write
+    /// them as long as the slice is there.
+    pub(crate) unsafe fn row<'a>(self, row: usize, width: usize) -> &'a [f32] {
+        debug_assert_eq!(self.column, 1);
+        // SAFETY: as asked of the caller.
+        unsafe { std::slice::from_raw_parts(self.start.add(row * self.row), width) }
     }
 
     /// The first `width` values of a row.

@@ -7,7 +7,7 @@
 
 mod kernel;
 #[cfg(test)]
-pub(super) mod matrices;
+pub(crate) mod matrices;
 
 use std::ops::Range;
 

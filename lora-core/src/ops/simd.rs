@@ -1,7 +1,7 @@
 //! Arithmetic of single values, written so that a loop over it becomes vector instructions inside
 //! a function that `macerator::with_simd` compiles once for each instruction set.
 
-use macerator::Simd;
+use macerator::{Scalar, Simd, Vector};
 
 /// `a·b + c`, in one instruction where the instruction set `S` has it.
 #[inline(always)]
@@ -35,28 +35,31 @@ fn polynomial<S: Simd, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     sum
 }
 
+/// Between these, `eˣ` is a number of full precision.
+const LEAST: f32 = -87.336_54;
+const MOST: f32 = 88.376_26;
+/// Adding this leaves the nearest whole number in the low bits.
+const ROUND: f32 = 12_582_912.0;
+/// ln 2, negative, in two parts, so that what is left of a number is exact.
+const LN_2: [f32; 2] = [-0.693_359_4, 2.121_944_4e-4];
+const SERIES: [f32; 6] = [
+    1.987_569_1e-4,
+    1.398_199_9e-3,
+    8.333_452e-3,
+    4.166_579_6e-2,
+    1.666_666_5e-1,
+    0.5,
+];
+
 /// `eˣ` to 2 units in the last place, from 1.2e-38 up; what would be smaller stays there.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
-    // Adding this leaves the nearest whole number in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let x = at_most(at_least(x, -87.336_54), 88.376_26);
+    let x = at_most(at_least(x, LEAST), MOST);
     let shifted = fma::<S>(x, std::f32::consts::LOG2_E, ROUND);
     let whole = shifted - ROUND;
-    // ln 2 in two parts, so that the rest is exact.
-    let rest = fma::<S>(whole, -0.693_359_4, x);
-    let rest = fma::<S>(whole, 2.121_944_4e-4, rest);
-    let series = polynomial::<S, 6>(
-        rest,
-        [
-            1.987_569_1e-4,
-            1.398_199_9e-3,
-            8.333_452e-3,
-            4.166_579_6e-2,
-            1.666_666_5e-1,
-            0.5,
-        ],
-    );
+    let rest = fma::<S>(whole, LN_2[0], x);
+    let rest = fma::<S>(whole, LN_2[1], rest);
+    let series = polynomial::<S, 6>(rest, SERIES);
     let mantissa = fma::<S>(series, rest * rest, rest) + 1.0;
     let exponent = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     mantissa * exponent
@@ -112,18 +115,58 @@ pub(crate) fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-/// The largest value; NaN only if all are.
+/// The first values of `from` as a vector.
+///
+/// # Panics
+///
+/// Panics if they are fewer.
 #[inline(always)]
-pub(crate) fn largest(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = if *value > *lane { *value } else { *lane };
-        }
+pub(crate) fn load<S: Simd>(from: &[f32]) -> Vector<S, f32> {
+    assert!(from.len() >= S::lanes32(), "the values of a vector");
+    // SAFETY: there are as many values as a vector has.
+    unsafe { f32::vload_unaligned(from.as_ptr()) }
+}
+
+/// Writes a vector to the first values of `to`.
+///
+/// # Panics
+///
+/// Panics if they are fewer.
+#[inline(always)]
+pub(crate) fn store<S: Simd>(to: &mut [f32], vector: Vector<S, f32>) {
+    assert!(to.len() >= S::lanes32(), "the values of a vector");
+    // SAFETY: there are as many values as a vector has.
+    unsafe { f32::vstore_unaligned(to.as_mut_ptr(), vector) };
+}
+
+/// The whole numbers from `first` on.
+#[inline(always)]
+pub(crate) fn numbers<S: Simd>(first: usize) -> Vector<S, u32> {
+    const NUMBERS: [u32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+    assert!(S::lanes32() <= NUMBERS.len(), "the values of a vector");
+    // SAFETY: there are at least as many numbers as a vector has.
+    let numbers = unsafe { u32::vload_unaligned::<S>(NUMBERS.as_ptr()) };
+    numbers + (first as u32).splat()
+}
+
+/// [`exp`] of each value of a vector.
+#[inline(always)]
+pub(crate) fn exp_each<S: Simd>(x: Vector<S, f32>) -> Vector<S, f32> {
+    let of = |value: f32| value.splat::<S>();
+    let [least, most] = [LEAST, MOST].map(of);
+    let x = x.lt(least).select(least, x);
+    let x = x.gt(most).select(most, x);
+    let shifted = x.mul_add(of(std::f32::consts::LOG2_E), of(ROUND));
+    let whole = shifted - of(ROUND);
+    let rest = whole.mul_add(of(LN_2[0]), x);
+    let rest = whole.mul_add(of(LN_2[1]), rest);
+    let mut series = of(SERIES[0]);
+    for coefficient in &SERIES[1..] {
+        series = series.mul_add(rest, of(*coefficient));
     }
-    let all = lanes.iter().chain(rest);
-    all.fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
+    let mantissa = series.mul_add(rest * rest, rest) + of(1.0);
+    let exponent = (shifted.reinterpret::<u32>() + 127u32.splat()) << 23;
+    mantissa * exponent.reinterpret()
 }
 
 #[cfg(test)]
@@ -133,6 +176,13 @@ mod tests {
     #[macerator::with_simd]
     fn exps<S: Simd>(values: &mut [f32]) {
         values.iter_mut().for_each(|x| *x = exp::<S>(*x));
+    }
+
+    #[macerator::with_simd]
+    fn exps_of_vectors<S: Simd>(values: &mut [f32]) {
+        for part in values.chunks_exact_mut(S::lanes32()) {
+            store(part, exp_each(load::<S>(part)));
+        }
     }
 
     #[macerator::with_simd]
@@ -165,12 +215,25 @@ mod tests {
     }
 
     #[test]
-    fn sums_and_largest_values_of_any_length() {
+    fn exp_of_vectors_is_that_of_their_values() {
+        let mut values: Vec<f32> = (-9_600..9_600).map(|i| i as f32 / 100.0).collect();
+        values.extend([f32::NEG_INFINITY, f32::NAN, f32::INFINITY, 0.0].repeat(4));
+        let mut expected = values.clone();
+        exps(&mut expected);
+        exps_of_vectors(&mut values);
+        for (found, expected) in values.iter().zip(expected) {
+            let near = (found - expected).abs() <= 2.5e-7 * expected;
+            assert!(
+                near || found.is_nan() && expected.is_nan(),
+                "{found} {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn sums_of_any_length() {
         for n in [0, 1, 31, 32, 33, 100] {
             assert_eq!(sum(n, |i| i as f32), (n * n.saturating_sub(1) / 2) as f32);
-            let values: Vec<f32> = (0..n).map(|i| -((i as f32) - 40.0).abs()).collect();
-            let expected = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            assert_eq!(largest(&values), expected);
         }
     }
 }

@@ -106,6 +106,53 @@ fn sequences_longer_than_a_block_of_queries() {
 }
 
 #[test]
+fn lengths_and_head_sizes_around_whole_vectors() {
+    let lengths = [1, 5, 16, 17, 33, 64, 65, 130, 300].map(|n| [n, n]);
+    for size in [8, 20, 32, 64] {
+        for causal in [false, true] {
+            check(&lengths, 2, size, causal);
+        }
+    }
+}
+
+#[test]
+fn few_queries_of_many_keys() {
+    let lengths = [[1, 1], [1, 40], [3, 17], [1, 130], [0, 5], [2, 300], [4, 9]];
+    for size in [8, 20, 32, 64] {
+        for causal in [false, true] {
+            check(&lengths, 2, size, causal);
+        }
+    }
+}
+
+#[test]
+fn a_query_that_sees_no_key_is_zero_and_has_no_gradient() {
+    for size in [6, 16] {
+        for lengths in [[7, 4], [2, 1]] {
+            let [queries, keys] = lengths;
+            let inputs = [queries, keys, keys].map(|rows| normal([rows, size]));
+            let sequences = Sequences::packed([keys, 0]).with_queries([queries, 3]);
+            let beside = normal([3, size]);
+            let [query, key, value] = inputs;
+            let query = Tensor::cat(vec![query, beside], 0);
+            let weight = normal([queries + 3, size]);
+            let options = options(1, true);
+            let fused = |[q, k, v]: [Tensor<2>; 3]| attention(q, k, v, &sequences, &options);
+            let (found, slopes) = gradients([query, key, value], fused, &weight);
+            for values in [&found, &slopes[0]] {
+                let hidden = values.clone().slice([0..queries - keys, 0..size]);
+                near(&hidden, &hidden.zeros_like(), 0.0);
+                let hidden = values.clone().slice([queries..queries + 3, 0..size]);
+                near(&hidden, &hidden.zeros_like(), 0.0);
+            }
+            for slopes in slopes {
+                assert!(slopes.sum().into_scalar::<f32>().is_finite());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_sequence_without_queries_has_keys_without_gradient() {
     check(&[[3, 3], [0, 4], [2, 2]], 2, 4, false);
 }

@@ -1,83 +1,29 @@
 //! Attention on Burn's CPU backend.
 
 mod backward;
+mod copies;
+mod forward;
+mod products;
 mod rows;
+mod scratch;
+mod turn;
 
 pub(crate) use backward::backward;
+pub(crate) use forward::forward;
 
-use std::cell::RefCell;
-
-use burn::backend::flex::FlexTensor;
-use burn::backend::{Flex, Shape};
+use burn::backend::Flex;
 use rayon::prelude::*;
 
 use super::Attention;
 use crate::ops::backend::AttentionInputs;
-use crate::ops::flex::{Buffer, Values, tensor};
-use crate::ops::gemm::{Matrix, product};
-use rows::{Rows, softmax};
+use crate::ops::flex::Values;
+use crate::ops::gemm::Matrix;
+use rows::Rows;
+use scratch::whole;
 
-/// How many queries are computed at a time: their scores stay in the cache.
-const BLOCK: usize = 128;
-
-/// The output, and the logarithm of the sum of exponentials of each query and head,
-/// `[queries, heads]`.
-pub(crate) fn forward(
-    inputs: AttentionInputs<Flex>,
-    attention: &Attention,
-) -> (FlexTensor, FlexTensor) {
-    let inputs = Inputs::of(inputs);
-    let (queries, width) = (attention.sequences.queries(), inputs.width);
-    let heads = attention.heads;
-    let mut out = Buffer::any(queries * width);
-    let mut normalisers = Buffer::any(queries * heads);
-    let (to, logarithms) = (
-        Matrix::of_mut(&mut out, width),
-        Matrix::of_mut(&mut normalisers, heads),
-    );
-    let [query, key, value] = inputs.matrices();
-    let size = width / heads;
-    for_heads(attention, |head| {
-        let column = head.index * size;
-        let keys = head.keys.start;
-        for rows in head.blocks(attention) {
-            let (first, count, seen) = (rows.first, rows.count, rows.seen);
-            with_scratch(count * seen, |scores| {
-                let block = Matrix::of_mut(scores, seen);
-                // SAFETY: the matrices have these rows and columns, by the shapes that were checked
-                // against `sequences`; this thread alone has `scores`, and these rows and columns
-                // of the output, which belong to one block of one head.
-                unsafe {
-                    let (q, k) = (query.from(first, column), key.from(keys, column));
-                    let shape = [count, seen, size];
-                    product(
-                        shape,
-                        block,
-                        false,
-                        q,
-                        k.transposed(),
-                        attention.scale,
-                        false,
-                    );
-                }
-                let mut sums = [0.0; BLOCK];
-                softmax(scores, rows, &mut sums[..count]);
-                // SAFETY: as above.
-                unsafe {
-                    for (row, sum) in sums[..count].iter().enumerate() {
-                        logarithms.from(first + row, head.index).row_mut(0, 1)[0] = *sum;
-                    }
-                    let (o, v) = (to.from(first, column), value.from(keys, column));
-                    product([count, size, seen], o, false, block, v, 1.0, false);
-                }
-            });
-        }
-    });
-    (
-        tensor(out, Shape::new([queries, width])),
-        tensor(normalisers, Shape::new([queries, heads])),
-    )
-}
+/// How many queries are computed at a time: their scores stay in the cache, and those of a causal
+/// model are not multiplied with many keys that they do not see.
+const BLOCK: usize = 64;
 
 /// Query, key and value.
 struct Inputs {
@@ -115,6 +61,17 @@ struct Head {
 }
 
 impl Head {
+    /// The number of queries of the largest block.
+    fn block(&self) -> usize {
+        BLOCK.min(self.queries.len())
+    }
+
+    /// Whether there are so few queries that keys and values, in heads of this size, are best read as
+    /// they are.
+    fn has_few_queries(&self, size: usize) -> bool {
+        self.queries.len() < 4 && size == whole(size)
+    }
+
     /// The queries, some at a time, with the keys that they see.
     fn blocks(&self, attention: &Attention) -> impl Iterator<Item = Rows> + use<> {
         let (queries, keys) = (self.queries.clone(), self.keys.len());
@@ -150,18 +107,5 @@ fn for_heads(attention: &Attention, f: impl Fn(Head) + Sync) {
             queries: sequences.query_rows(sequence),
             keys: sequences.key_rows(sequence),
         });
-    });
-}
-
-/// Calls `f` with `len` values of any content that this thread keeps for the next time.
-fn with_scratch(len: usize, f: impl FnOnce(&mut [f32])) {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    }
-    SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.len() < len {
-            scratch.resize(len, 0.0);
-        }
-        f(&mut scratch[..len]);
     });
 }

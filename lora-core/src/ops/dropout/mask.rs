@@ -1,6 +1,9 @@
 //! What is dropped: a function of a seed and of the position.
 
 use burn::tensor::{Device, Distribution, Int, Tensor};
+use macerator::{Scalar, Simd, Vector};
+
+use crate::ops::simd::numbers;
 
 /// Which values are dropped, for every row and column of a matrix.
 ///
@@ -70,6 +73,21 @@ impl RowMask {
             false => self.scale,
         }
     }
+
+    /// [`factor`](Self::factor) of the columns from `first` on.
+    #[inline(always)]
+    pub(crate) fn factors<S: Simd>(&self, first: usize) -> Vector<S, f32> {
+        let of = |bits: u32| bits.splat::<S>();
+        let mut bits = (numbers::<S>(first) * of(0x9E37_79B9)) ^ of(self.key[0]);
+        bits = (bits ^ (bits >> 16)) * of(0x85EB_CA6B);
+        bits += of(self.key[1]);
+        bits = (bits ^ (bits >> 13)) * of(0xC2B2_AE35);
+        bits = bits ^ (bits >> 16);
+        let kept = self.scale.splat::<S>().reinterpret::<u32>();
+        bits.lt(of(self.threshold))
+            .select(of(0), kept)
+            .reinterpret()
+    }
 }
 
 /// A number from the generator of `device`.
@@ -86,6 +104,7 @@ fn draw(device: &Device) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::simd::store;
 
     fn factors(mask: &Mask, rows: usize, columns: usize) -> Vec<bool> {
         let rows = (0..rows).map(|row| mask.row(row));
@@ -118,6 +137,25 @@ mod tests {
                     "{distance}: {found}"
                 );
             }
+        }
+    }
+
+    #[macerator::with_simd]
+    fn in_vectors<S: Simd>(mask: RowMask, to: &mut [f32]) {
+        for (i, to) in to.chunks_exact_mut(S::lanes32()).enumerate() {
+            store(to, mask.factors::<S>(i * S::lanes32()));
+        }
+    }
+
+    #[test]
+    fn vectors_are_of_the_same_numbers() {
+        let device = crate::default_device();
+        for probability in [0.1, 0.7] {
+            let row = Mask::new(probability, &device).row(7);
+            let mut found = [0.0; 256];
+            in_vectors(row, &mut found);
+            let expected: [f32; 256] = std::array::from_fn(|column| row.factor(column));
+            assert_eq!(found, expected);
         }
     }
 

@@ -2,13 +2,17 @@
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Flex, Shape};
+use macerator::Simd;
 
+use super::copies::copy;
+use super::products::{Turned, weighted};
 use super::rows::softmax_backward;
-use super::{BLOCK, Head, Inputs, for_heads, with_scratch};
+use super::scratch::{stride, whole, with_scratch};
+use super::{BLOCK, Head, Inputs, for_heads};
 use crate::ops::attention::Attention;
 use crate::ops::backend::AttentionInputs;
 use crate::ops::flex::{Buffer, Values, tensor};
-use crate::ops::gemm::{Matrix, product};
+use crate::ops::gemm::Matrix;
 
 /// The gradients of the inputs that are `wanted`: of the one matrix, or of query, key and value.
 pub(crate) fn backward(
@@ -61,61 +65,104 @@ impl Pass<'_> {
         for_heads(self.attention, |head| self.head(&head, to));
     }
 
-    fn head(&self, head: &Head, [to_query, to_key, to_value]: [Option<Matrix>; 3]) {
-        let (heads, scale) = (self.attention.heads, self.attention.scale);
-        let size = self.width / heads;
-        let column = head.index * size;
-        let keys = head.keys.start;
-        let gradient = Matrix::of(&self.gradient, self.width);
-        let [query, key, value] = self.inputs;
-        let (k, v) = (key.from(keys, column), value.from(keys, column));
-        let [to_key, to_value] = [to_key, to_value].map(|to| Some(to?.from(keys, column)));
-        // One block sees all keys and sets their gradients; several add to them.
-        let add = head.queries.len() > BLOCK || head.queries.is_empty();
+    fn head(&self, head: &Head, to: [Option<Matrix>; 3]) {
+        let (keys, apart) = (head.keys.len(), stride(head.keys.len()));
+        let (size, block) = (self.width / self.attention.heads, head.block());
+        let wide = whole(size);
+        let lens = [
+            size * apart,
+            size * apart,
+            keys * wide,
+            block * wide,
+            block * wide,
+            block * apart,
+            block * apart,
+            apart,
+            keys.max(block) * wide,
+        ];
+        with_scratch(lens, |scratch| run(self, head, to, scratch));
+    }
+}
+
+/// The gradients of one head. All of it is in one function, so that the instructions are chosen once.
+#[macerator::with_simd]
+fn run<'a, S: Simd>(
+    pass: &Pass<'a>,
+    head: &Head,
+    to: [Option<Matrix>; 3],
+    scratch: [&mut [f32]; 9],
+) {
+    let [
+        turned_key,
+        turned_value,
+        copied_key,
+        copied_query,
+        copied_gradient,
+        scores,
+        slopes,
+        before,
+        spare,
+    ] = scratch;
+    let (heads, scale) = (pass.attention.heads, pass.attention.scale);
+    let size = pass.width / heads;
+    let (keys, apart) = (head.keys.len(), stride(head.keys.len()));
+    let column = head.index * size;
+    let few = head.has_few_queries(size);
+    let [query, key, value] = pass.inputs;
+    let [mut key, value] = [key, value].map(|matrix| matrix.from(head.keys.start, column));
+    let gradient = Matrix::of(&pass.gradient, pass.width);
+    let [to_query, to_key, to_value] = to;
+    let [to_key, to_value] = [to_key, to_value].map(|to| Some(to?.from(head.keys.start, column)));
+    // One block sees all keys and sets their gradients; several add to them.
+    let add = head.queries.len() > BLOCK || head.queries.is_empty();
+    // SAFETY: the matrices have these rows and columns, by the shapes that were checked in the
+    // forward pass. This thread alone has the scratch memory, and these rows and columns of the
+    // gradients, which belong to one head. The instructions are there.
+    unsafe {
         if add {
             for to in [to_key, to_value].into_iter().flatten() {
-                for row in 0..head.keys.len() {
-                    // SAFETY: these rows and columns belong to this head of this sequence, which
-                    // this thread alone computes.
-                    unsafe { to.row_mut(row, size) }.fill(0.0);
+                for row in 0..keys {
+                    to.row_mut(row, size).fill(0.0);
                 }
             }
         }
-        for rows in head.blocks(self.attention) {
+        let shape = [keys, size];
+        let right_key = Turned::new::<S>(key, shape, scale, few, (turned_key, apart));
+        let right_value = Turned::new::<S>(value, shape, 1.0, few, (turned_value, apart));
+        if !few {
+            copy(key, shape, copied_key);
+            key = Matrix::of(copied_key, whole(size));
+        }
+        for rows in head.blocks(pass.attention) {
             let (first, count, seen) = (rows.first, rows.count, rows.seen);
-            with_scratch(2 * count * seen, |scratch| {
-                let (scores, slopes) = scratch.split_at_mut(count * seen);
-                let (q, g) = (query.from(first, column), gradient.from(first, column));
-                let block = Matrix::of_mut(scores, seen);
-                let slope = Matrix::of_mut(slopes, seen);
-                // SAFETY: the matrices have these rows and columns, by the shapes that were checked
-                // in the forward pass; this thread alone has the scratch memory.
-                unsafe {
-                    let shape = [count, seen, size];
-                    product(shape, block, false, q, k.transposed(), scale, false);
-                    product(shape, slope, false, g, v.transposed(), 1.0, false);
+            let mut lefts = [query, gradient].map(|matrix| matrix.from(first, column));
+            if !few {
+                for (left, to) in lefts.iter_mut().zip([&mut *copied_query, copied_gradient]) {
+                    copy(*left, [count, size], to);
+                    *left = Matrix::of(to, whole(size));
                 }
-                let mut logarithms = [0.0; BLOCK];
-                for (row, logarithm) in logarithms[..count].iter_mut().enumerate() {
-                    *logarithm = self.normalisers[(first + row) * heads + head.index];
+            }
+            let [q, g] = lefts;
+            for (left, right, to) in [(q, right_key, &mut *scores), (g, right_value, slopes)] {
+                right.times::<S>([count, seen, size], left, (to, apart));
+            }
+            let mut logarithms = [0.0; BLOCK];
+            for (row, logarithm) in logarithms[..count].iter_mut().enumerate() {
+                *logarithm = pass.normalisers[(first + row) * heads + head.index];
+            }
+            let both = [&mut *scores, slopes];
+            softmax_backward::<S>(both, before, apart, rows, &logarithms[..count], scale);
+            let [p, s] = [&*scores, slopes].map(|values| Matrix::of(values, apart));
+            for (to, weights, rows) in [(to_value, p, g), (to_key, s, q)] {
+                if let Some(to) = to {
+                    let factors = [weights.transposed(), rows];
+                    weighted::<S>([seen, size, count], to, add, factors, spare);
                 }
-                softmax_backward(scores, slopes, rows, &logarithms[..count], scale);
-                // SAFETY: as above, and these rows and columns of the gradients belong to this head
-                // of this sequence.
-                unsafe {
-                    let shape = [seen, size, count];
-                    if let Some(to) = to_value {
-                        product(shape, to, add, block.transposed(), g, 1.0, false);
-                    }
-                    if let Some(to) = to_key {
-                        product(shape, to, add, slope.transposed(), q, 1.0, false);
-                    }
-                    if let Some(to) = to_query {
-                        let to = to.from(first, column);
-                        product([count, size, seen], to, false, slope, k, 1.0, false);
-                    }
-                }
-            });
+            }
+            if let Some(to) = to_query {
+                let to = to.from(first, column);
+                weighted::<S>([count, size, seen], to, false, [s, key], spare);
+            }
         }
     }
 }

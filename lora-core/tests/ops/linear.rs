@@ -95,7 +95,7 @@ proptest! {
 #[test]
 fn layers_that_take_all_threads() {
     for tracks in [[true; 5], [true, false, true, true, false]] {
-        for rank in [8, 33] {
+        for rank in [8, 33, 70] {
             check([300, 257, 129, rank], true, tracks, true);
         }
         check([300, 257, 129, 1], true, tracks, false);

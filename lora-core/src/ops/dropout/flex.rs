@@ -20,12 +20,18 @@ pub(crate) fn forward(x: FlexTensor, mask: Mask) -> FlexTensor {
     }
     let mut out = Buffer::any(x.len());
     for_rows(&mut out, width, |first, rows| {
-        let x = &x[first * width..][..rows.len()];
-        for (row, (out, x)) in rows.chunks_mut(width).zip(x.chunks(width)).enumerate() {
-            scale_into(x, mask.row(first + row), out);
-        }
+        scale_rows_into(&x[first * width..][..rows.len()], width, first, mask, rows);
     });
     tensor(out, x.shape())
+}
+
+/// Sets `out` to some rows of `width` values, of which `first` is the number of the first, without what
+/// the mask drops.
+pub(crate) fn scale_rows_into(x: &[f32], width: usize, first: usize, mask: Mask, out: &mut [f32]) {
+    let width = width.max(1);
+    for (row, (out, x)) in out.chunks_mut(width).zip(x.chunks(width)).enumerate() {
+        scale_into(x, mask.row(first + row), out);
+    }
 }
 
 /// `residual` and `x` without what the mask drops, in the memory of `x` if nobody else reads it.

@@ -1,5 +1,7 @@
 //! Linear layers on Burn's CPU backend.
 
+mod low_rank;
+mod narrow;
 mod packed;
 mod rows;
 
@@ -10,12 +12,13 @@ use burn::backend::{Flex, Shape};
 
 use super::Update;
 use crate::ops::backend::{LinearState, LinearWeight};
-use crate::ops::dropout::flex::{forward as drop_values, scale_rows};
-use crate::ops::dropout::mask::Mask;
+use crate::ops::dropout::flex::scale_rows;
 use crate::ops::flex::{Buffer, Values, for_rows, tensor};
 use crate::ops::gemm::write;
 use crate::ops::panels::multiply;
 use crate::quantization::PackedWeight;
+use low_rank::{Backward, Input, Slopes};
+use narrow::transposed;
 use rows::{set_products, sum_rows};
 
 /// Up to this rank the update is added row by row while the output is set up, which writes it once;
@@ -38,17 +41,7 @@ pub(crate) fn forward(
         Some(([a, b], Update { scaling, mask })) => {
             let (a, b) = (Values::of(a), Values::of(b));
             let [rank, _] = dims(&b);
-            let mut found = Buffer::any(rows * rank);
-            let dropped = drop_some(&x, mask);
-            let input = dropped.as_deref().unwrap_or(&x);
-            write(
-                [rows, rank, d_in],
-                &mut found,
-                false,
-                [input, &a],
-                [false; 2],
-                1.0,
-            );
+            let found = Input { values: &x, mask }.times(&a, rank);
             let update = Product {
                 narrow: &found,
                 wide: &b,
@@ -91,31 +84,18 @@ pub(crate) fn backward(
         let [a, b] = low_rank.factors.map(Values::of);
         let Update { scaling, mask } = low_rank.update;
         let [d_in, rank] = dims(&a);
-        // The gradient of dropout(x)·A.
-        let mut slope = Buffer::any(rows * rank);
-        let shape = [rows, rank, d_out];
-        write(
-            shape,
-            &mut slope,
-            false,
-            [&gradient, &b],
-            [false, true],
+        let narrow = wanted[4].then(|| Values::of(low_rank.narrow));
+        let values = x.as_ref().filter(|_| wanted[3]);
+        let pass = Backward {
+            gradient: &gradient,
+            b: &b,
             scaling,
-        );
-        db = wanted[4].then(|| {
-            let narrow = Values::of(low_rank.narrow);
-            product(
-                [rank, d_out, rows],
-                [&narrow, &gradient],
-                [true, false],
-                scaling,
-            )
-        });
-        da = x.as_ref().filter(|_| wanted[3]).map(|x| {
-            let dropped = drop_some(x, mask);
-            let x = dropped.as_deref().unwrap_or(x);
-            product([d_in, rank, rows], [x, &slope], [true, false], 1.0)
-        });
+            narrow: narrow.as_deref(),
+            input: values.map(|values| Input { values, mask }),
+            dims: [rows, d_in, d_out, rank],
+        };
+        let slope;
+        Slopes { slope, da, db } = pass.run();
         dx = wanted[0].then(|| {
             let mut out = Buffer::any(rows * d_in);
             let update = Product {
@@ -207,11 +187,6 @@ fn product(
     tensor(out, Shape::new([rows, columns]))
 }
 
-/// `values` without what the mask drops, if it drops something.
-fn drop_some(values: &Values, mask: Mask) -> Option<Values> {
-    (!mask.is_empty()).then(|| Values::of(drop_values(values.tensor().clone(), mask)))
-}
-
 /// Sets each row to the bias.
 fn fill(out: &mut [f32], bias: &[f32], width: usize) {
     for_rows(out, width, |_, rows| {
@@ -254,10 +229,4 @@ impl Product<'_> {
             self.scaling,
         );
     }
-}
-
-/// The transpose of a matrix with rows of `width`.
-fn transposed(values: &[f32], width: usize) -> Vec<f32> {
-    let column = |column: usize| values.iter().skip(column).step_by(width.max(1));
-    (0..width).flat_map(column).copied().collect()
 }

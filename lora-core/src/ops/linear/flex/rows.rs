@@ -66,9 +66,10 @@ pub(super) fn sum_rows(values: &[f32], width: usize) -> Vec<f32> {
     sum
 }
 
+/// Adds each of the rows, which are as long as it, to `sum`.
 #[macerator::with_simd]
-fn add_rows<S: Simd>(rows: &[f32], sum: &mut [f32]) {
-    for row in rows.chunks_exact(sum.len()) {
+pub(super) fn add_rows<S: Simd>(rows: &[f32], sum: &mut [f32]) {
+    for row in rows.chunks_exact(sum.len().max(1)) {
         for (sum, value) in sum.iter_mut().zip(row) {
             *sum += value;
         }

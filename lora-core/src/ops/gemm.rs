@@ -1,6 +1,8 @@
 //! Matrix products on parts of matrices, without copies.
 
 pub(crate) mod tile;
+#[cfg(target_arch = "x86_64")]
+mod transposed;
 
 use gemm::Parallelism;
 
@@ -57,7 +59,6 @@ impl Matrix {
     }
 
     /// Where it begins.
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub(crate) fn start(self) -> *mut f32 {
         self.start
     }
@@ -159,6 +160,13 @@ pub(crate) fn write(
         if amx::multiply_if_faster(to, add, &rows, &columns) {
             return;
         }
+    }
+    #[cfg(target_arch = "x86_64")]
+    if factor == 1.0
+        && transposed == [false, true]
+        && transposed::multiply_if_faster([m, n, k], to, add, a, b)
+    {
+        return;
     }
     let matrix = |values, rows, columns, transposed| match transposed {
         false => Matrix::of(values, columns),

@@ -22,7 +22,7 @@ pub const CONFIG_NAME: &str = "adapter_config.json";
 /// The name of the weights in an adapter folder.
 pub const WEIGHTS_NAME: &str = "adapter_model.safetensors";
 /// What PEFT puts before a module's path.
-const PREFIX: &str = "base_model.model.";
+pub(crate) const PREFIX: &str = "base_model.model.";
 
 /// Writes the adapter `name`.
 ///

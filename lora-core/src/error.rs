@@ -299,6 +299,14 @@ pub enum LoraError {
         /// The parameter.
         parameter: String,
     },
+    /// Matrices do not fit what they are analysed for.
+    #[error("analysing {matrix}: {message}")]
+    Analysis {
+        /// What the matrix is of: a module's path, or the name given.
+        matrix: String,
+        /// What does not fit.
+        message: String,
+    },
     /// One adapter has low-rank factors of a parameter, and another trains a copy of it.
     #[error(
         "{parameter} cannot be adapted by one adapter and trained in full (`modules_to_save`) by \

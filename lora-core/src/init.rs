@@ -1,7 +1,6 @@
 //! The factors that a new adapter starts from.
 
 pub(crate) mod conversion;
-pub(crate) mod decomposition;
 pub(crate) mod eva;
 mod incremental_pca;
 mod loftq;

@@ -51,8 +51,10 @@
 mod adapter;
 pub mod adapter_file;
 mod adapters;
+pub mod analysis;
 mod config;
 mod conv1d;
+mod decomposition;
 mod device;
 mod dora;
 mod embedding;

@@ -1,5 +1,6 @@
 //! Charts as SVG: for files of their own, and for pages that are light or dark.
 
+mod heat_map;
 mod histogram;
 mod ink;
 mod line_chart;
@@ -10,6 +11,7 @@ mod tick;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+pub(crate) use heat_map::{Ends, HeatMap};
 pub(crate) use histogram::Histogram;
 pub(crate) use ink::{Ink, PALETTE};
 pub(crate) use line_chart::{LineChart, Series, XAxis};

@@ -37,6 +37,7 @@
 //! ```
 
 mod adamw_8bit;
+mod anatomy;
 mod chart;
 mod checkpoint;
 mod classification;
@@ -64,6 +65,7 @@ mod recorder;
 mod report;
 mod run_settings;
 pub mod squad;
+mod sweep;
 mod task;
 #[cfg(test)]
 mod testing;
@@ -71,6 +73,7 @@ pub mod text_metrics;
 mod trainer;
 
 pub use adamw_8bit::{AdamW8bit, AdamW8bitConfig, AdamW8bitState, QuantizedMoments};
+pub use anatomy::{Anatomy, BaseWeight, ModuleAnatomy, ModuleSimilarity};
 pub use checkpoint::CHECKPOINT_PREFIX;
 pub use classification::SequenceOutput;
 pub use comparison::{ComparedRun, Comparison};
@@ -88,5 +91,6 @@ pub use plot::plot;
 pub use predict::{Prediction, predict};
 pub use report::{Classes, REPORT_NAME, Report};
 pub use run_settings::{CONFIG_NAME, RunNames, RunSettings};
+pub use sweep::{Sweep, SweepCell};
 pub use task::{Task, Trainee};
 pub use trainer::{LOCK_NAME, LOG_NAME, Progress, RunLock, Stopped, Trained, Trainer};

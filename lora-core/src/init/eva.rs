@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 
-use super::decomposition::Matrix;
 use crate::adapters::attachments::{collect, edit};
 use crate::config::EvaConfig;
+use crate::decomposition::Matrix;
 use crate::{InitLoraWeights, LoraError, LoraModule};
 use assign::Assign;
 use layers::{Layer, find_heads, layers};

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::decomposition::{Matrix, Svd, randomized_svd, svd, to_device, to_host};
+use crate::decomposition::{Matrix, Svd, randomized_svd, svd, to_device, to_host};
 
 /// Subspace iterations of the randomized decomposition: PEFT's.
 const ITERATIONS: usize = 4;

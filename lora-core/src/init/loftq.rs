@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use half::f16;
 
-use super::decomposition::{Matrix, Svd, svd, to_device, to_host};
 use crate::LoftQConfig;
+use crate::decomposition::{Matrix, Svd, svd, to_device, to_host};
 use crate::quantization::four_bit::{NF4, largest};
 
 /// The values of a normal-float block share a scale.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, s};
 
-use super::decomposition::{orthonormal, to_device, to_host};
+use crate::decomposition::{orthonormal, to_device, to_host};
 
 /// The first `rank` columns of `Q` as `B` and the first `rank` rows of `R` as `A`, where `QR` is
 /// the weight as the paper and PyTorch have it, `[d_out, d_in]`.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 
-use super::decomposition::{orthonormal, to_device, to_host};
+use crate::decomposition::{orthonormal, to_device, to_host};
 
 /// Factors that are not zero, with a product that is: the columns of `A` and the rows of `B` are
 /// combinations of the two halves of one random orthonormal basis of the `rank` dimensions between

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Distribution, Tensor};
 
-use super::decomposition::{Matrix, Svd, randomized_svd, svd, to_device, to_host};
+use crate::decomposition::{Matrix, Svd, randomized_svd, svd, to_device, to_host};
 
 /// `A = U·√(S/scaling)` and `B = √(S/scaling)·Vᵀ` of the `rank` largest singular triplets (section 3,
 /// equations 2 and 3), so that `scaling·A·B` is the best approximation of that rank.

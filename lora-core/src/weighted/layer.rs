@@ -4,7 +4,7 @@ use burn::tensor::{FloatDType, Tensor};
 
 use super::combination::Operation;
 use super::task_arithmetic::TaskArithmetic;
-use crate::init::decomposition::{Matrix, Svd, orthonormal, svd, to_device, to_host};
+use crate::decomposition::{Matrix, Svd, svd, svd_of_product, to_device, to_host};
 use crate::{LoraAdapter, LoraError};
 
 /// One weight and those of the chosen adapters that it has.
@@ -154,59 +154,5 @@ impl<'a> Layer<'a> {
         };
         let b = Matrix::from_diagonal(&s.into()) * v.transpose();
         Ok((to_device(&u, &device), to_device(&b, &device)))
-    }
-}
-
-/// The `rank` largest singular triplets of `a·b`, from those of a matrix with the side of `b`.
-/// `rank` is at most the smaller side of the product.
-fn svd_of_product(a: Matrix, b: Matrix, rank: usize) -> Option<Svd> {
-    // A column of zeros leaves the product as it is, and its basis has a vector for it.
-    let inner = a.ncols().max(rank);
-    let a = a.resize_horizontally(inner, 0.0);
-    let b = b.resize_vertically(inner, 0.0);
-    let left = orthonormal(a.clone());
-    let right = orthonormal(b.transpose());
-    let core = (left.transpose() * a) * (b * &right);
-    let Svd { u, s, v } = svd(&core, rank)?;
-    Some(Svd {
-        u: left * u,
-        s,
-        v: right * v,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn matrix(rows: usize, columns: usize) -> impl Strategy<Value = Matrix> {
-        proptest::collection::vec(-1.0f64..1.0, rows * columns)
-            .prop_map(move |values| Matrix::from_vec(rows, columns, values))
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
-
-        #[test]
-        fn a_product_is_decomposed_like_the_matrix(
-            (a, b, part) in (1usize..9, 1usize..9, 1usize..12)
-                .prop_flat_map(|(m, n, r)| (matrix(m, r), matrix(r, n), 0.0..1.0f64)),
-        ) {
-            let product = &a * &b;
-            let smaller = product.nrows().min(product.ncols());
-            let rank = 1 + (part * (smaller - 1) as f64).round() as usize;
-            let whole = svd(&product, rank).unwrap();
-            let found = svd_of_product(a, b, rank).unwrap();
-            let identity = Matrix::identity(rank, rank);
-            for q in [&found.u, &found.v] {
-                prop_assert!((q.transpose() * q - &identity).amax() < 1e-9);
-            }
-            for (value, expected) in found.s.iter().zip(&whole.s) {
-                prop_assert!((value - expected).abs() < 1e-9);
-            }
-            let dense = |svd: Svd| svd.u * Matrix::from_diagonal(&svd.s.into()) * svd.v.transpose();
-            prop_assert!((dense(found) - dense(whole)).amax() < 1e-6);
-        }
     }
 }

@@ -32,6 +32,22 @@ pub(crate) struct Series {
 pub(crate) enum XAxis {
     Step,
     Epoch,
+    /// A transformer's layers, from 0.
+    Layer,
+    /// The logarithms of ranks, to base 2.
+    Rank,
+}
+
+impl XAxis {
+    /// What stands below it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Epoch => "epoch",
+            Self::Layer => "layer",
+            Self::Rank => "rank",
+        }
+    }
 }
 
 /// Lines over the same axis.
@@ -81,18 +97,15 @@ impl LineChart {
         let (x_span, y_span) = (x.end - x.start, y.end - y.start);
         let x_text = |value: &f64| match self.x_axis {
             XAxis::Epoch if x_span < 2.0 => tick(*value, x_span),
+            XAxis::Rank => whole(value.exp2()),
             _ => whole(*value),
-        };
-        let description = match self.x_axis {
-            XAxis::Step => "step",
-            XAxis::Epoch => "epoch",
         };
         chart
             .configure_mesh()
             .disable_x_mesh()
-            .x_desc(description)
+            .x_desc(self.x_axis.name())
             .y_desc(self.y_label.as_str())
-            .x_labels(6)
+            .x_labels(if self.x_axis == XAxis::Rank { 10 } else { 6 })
             .y_labels(6)
             .x_label_formatter(&x_text)
             .y_label_formatter(&|value| tick(*value, y_span))
@@ -174,6 +187,7 @@ impl LineChart {
         match self.x_axis {
             // The first measurement is seldom at once; the mark of the last is not cut.
             XAxis::Epoch => 0.0..high.max(1e-3) * 1.02,
+            XAxis::Layer | XAxis::Rank => -0.25..high.max(1.0) + 0.25,
             XAxis::Step if is_marked => 0.0..high.max(1.0) * 1.02,
             XAxis::Step if high - low < 1.0 => low - 0.5..high + 0.5,
             XAxis::Step => low..high,
@@ -207,7 +221,7 @@ fn ends(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 /// About as wide as most fonts make it.
-fn estimated_width(text: &str, size: u32) -> i32 {
+pub(super) fn estimated_width(text: &str, size: u32) -> i32 {
     text.chars().count() as i32 * size as i32 / 2
 }
 

@@ -69,10 +69,7 @@ fn figure(title: &str, chart: &LineChart) -> Section {
 
 /// What the chart shows, in words.
 fn description(title: &str, chart: &LineChart) -> String {
-    let axis = match chart.x_axis {
-        XAxis::Step => "step",
-        XAxis::Epoch => "epoch",
-    };
+    let axis = chart.x_axis.name();
     let ends: Vec<String> = chart
         .series
         .iter()

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use crate::LoraConfig;
 use crate::adapters::LoraAdapters;
 use crate::adapters::attachments::Edit;
-use crate::init::decomposition::{Matrix, to_device};
+use crate::decomposition::{Matrix, to_device};
 use crate::merge::replaced;
 
 /// Gives the adapter its factors and its configuration.

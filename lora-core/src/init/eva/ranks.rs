@@ -6,7 +6,7 @@ use burn::module::Module;
 use indexmap::IndexMap;
 
 use crate::config::{EvaConfig, ModulePattern, TargetModules, pattern_value};
-use crate::init::decomposition::Matrix;
+use crate::decomposition::Matrix;
 use crate::state::{Role, parameters};
 use crate::{LoraConfig, LoraError};
 

@@ -9,6 +9,7 @@ pub(crate) type Matrix = DMatrix<f64>;
 const STEPS: usize = 60;
 
 /// The largest singular triplets of a matrix, the largest first.
+#[derive(Debug, Clone)]
 pub(crate) struct Svd {
     /// `[rows, k]`, orthonormal columns.
     pub(crate) u: Matrix,
@@ -74,6 +75,24 @@ fn descending(values: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|i, j| values[*j].total_cmp(&values[*i]));
     order
+}
+
+/// The `rank` largest singular triplets of `a·b`, from those of a matrix with the side of `b`.
+/// `rank` is at most the smaller side of the product.
+pub(crate) fn svd_of_product(a: Matrix, b: Matrix, rank: usize) -> Option<Svd> {
+    // A column of zeros leaves the product as it is, and its basis has a vector for it.
+    let inner = a.ncols().max(rank);
+    let a = a.resize_horizontally(inner, 0.0);
+    let b = b.resize_vertically(inner, 0.0);
+    let left = orthonormal(a.clone());
+    let right = orthonormal(b.transpose());
+    let core = (left.transpose() * a) * (b * &right);
+    let Svd { u, s, v } = svd(&core, rank)?;
+    Some(Svd {
+        u: left * u,
+        s,
+        v: right * v,
+    })
 }
 
 /// As [`svd`], but of a tensor and approximately: the subspace iteration of Halko, Martinsson and
@@ -175,6 +194,27 @@ mod tests {
             let svd = svd(&low, rank).unwrap();
             let product = &svd.u * Matrix::from_diagonal(&svd.s.into()) * svd.v.transpose();
             prop_assert!((product - low).amax() < 1e-9);
+        }
+
+        #[test]
+        fn a_product_is_decomposed_like_the_matrix(
+            m in 1usize..9, n in 1usize..9, r in 1usize..12, seed: u64, part in 0.0..1.0f64,
+        ) {
+            let (a, b) = (random(m, r, seed), random(r, n, seed ^ 7));
+            let product = &a * &b;
+            let smaller = product.nrows().min(product.ncols());
+            let rank = 1 + (part * (smaller - 1) as f64).round() as usize;
+            let whole = svd(&product, rank).unwrap();
+            let found = svd_of_product(a, b, rank).unwrap();
+            let identity = Matrix::identity(rank, rank);
+            for q in [&found.u, &found.v] {
+                prop_assert!((q.transpose() * q - &identity).amax() < 1e-9);
+            }
+            for (value, expected) in found.s.iter().zip(&whole.s) {
+                prop_assert!((value - expected).abs() < 1e-9);
+            }
+            let dense = |svd: Svd| svd.u * Matrix::from_diagonal(&svd.s.into()) * svd.v.transpose();
+            prop_assert!((dense(found) - dense(whole)).amax() < 1e-6);
         }
     }
 

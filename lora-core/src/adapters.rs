@@ -1,6 +1,7 @@
 //! All adapters of one weight, and the model-wide calls on them.
 
 pub(crate) mod attachments;
+mod factorized;
 mod forward;
 mod merged;
 mod mixed_batch;
@@ -25,6 +26,7 @@ use crate::quantization::PackedWeight;
 use crate::{LoraAdapter, LoraConfig};
 use attachments::met;
 pub use attachments::needs_all_rows;
+pub(crate) use factorized::empty;
 use merged::Merged;
 pub(crate) use mixed_batch::MixedBatch;
 pub(crate) use packed::{stand_in, values as values_of_packed};
@@ -49,6 +51,8 @@ pub struct LoraAdapters {
     recorder: Option<Recorder>,
     /// The base's values, if they are stored in few bits and not in the parameter.
     packed: Option<Arc<PackedWeight>>,
+    /// The weight's shape, if there is no base at all.
+    without_base: Option<[usize; 2]>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +78,7 @@ impl LoraAdapters {
             residual: None,
             recorder: None,
             packed: None,
+            without_base: None,
         }
     }
 
@@ -162,7 +167,7 @@ impl LoraAdapters {
 
     /// Whether there is nothing to attach to the weight.
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.packed.is_none()
+        self.slots.is_empty() && self.packed.is_none() && self.without_base.is_none()
     }
 
     /// Makes `names` the active adapters, and the only ones that are trained.

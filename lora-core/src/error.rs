@@ -299,6 +299,15 @@ pub enum LoraError {
         /// The parameter.
         parameter: String,
     },
+    /// A weight's factors are in its place already.
+    #[error(
+        "{parameter} has no values: its factors are in its place (`FactorizeConfig`). Merge them first, \
+         with `merge_and_unload`"
+    )]
+    Factorized {
+        /// The parameter.
+        parameter: String,
+    },
     /// Matrices do not fit what they are analysed for.
     #[error("analysing {matrix}: {message}")]
     Analysis {

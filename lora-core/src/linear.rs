@@ -130,12 +130,14 @@ pub(crate) fn content(
     has_bias: bool,
     content: Content,
 ) -> Option<Content> {
-    let [d_input, d_output] = weight.lazy_shape().dims();
+    let adapters = weight.reparameterization::<LoraAdapters>();
+    let replaced = adapters.and_then(LoraAdapters::without_base);
+    let [d_input, d_output] = replaced.unwrap_or_else(|| weight.lazy_shape().dims());
     let content = content
         .add("d_input", &d_input)
         .add("d_output", &d_output)
         .add("bias", &has_bias);
-    let Some(adapters) = weight.reparameterization::<LoraAdapters>() else {
+    let Some(adapters) = adapters else {
         return content.optional();
     };
     let names: Vec<&str> = adapters.names().collect();

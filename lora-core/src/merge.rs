@@ -76,7 +76,10 @@ impl Edit for Merge<'_> {
         };
         let chosen: Vec<&str> = names.iter().filter(chosen).map(String::as_str).collect();
         let merges = !chosen.is_empty() || !adapters.merged().is_empty();
-        // Without a merge, values in few bits stay so.
+        // Without a merge, values in few bits stay so, and where there are none there will be none.
+        if adapters.without_base().is_some() && !merges {
+            return (base, Some(adapters));
+        }
         if adapters.packed().is_some() && !merges {
             let rest = match self.unload {
                 true => adapters.into_packed(),

@@ -73,12 +73,14 @@ impl Reparameterization for LoraAdapters {
 
     /// The weight with the active adapters in it, for modules that read their weight as a whole.
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        if aside() || (self.active().next().is_none() && self.packed().is_none()) {
+        let is_base = self.packed().is_none() && self.without_base().is_none();
+        if aside() || (self.active().next().is_none() && is_base) {
             return base;
         }
-        let shape = base.shape();
-        let dims = [shape[0], shape[1]];
-        let base = self.base_values(base.reshape(dims));
+        let mut shape = base.shape();
+        let held = [shape[0], shape[1]];
+        let base = self.base_values(base.reshape(held));
+        (shape[0], shape[1]) = (base.dims()[0], base.dims()[1]);
         if self.active().next().is_none() {
             return base.reshape(shape);
         }

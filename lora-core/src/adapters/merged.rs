@@ -42,11 +42,13 @@ impl LoraAdapters {
             .clone();
         let original = match &self.packed {
             Some(packed) => values_of_packed(packed, &weight.device()),
+            None if self.without_base().is_some() => self.base_values(base.clone()),
             None => base.clone(),
         };
-        let weight = match self.packed() {
-            Some(_) => original.clone(),
-            None => weight,
+        let is_held = self.packed().is_none() && self.without_base().is_none();
+        let weight = match is_held || self.merged.is_some() {
+            true => weight,
+            false => original.clone(),
         };
         let dtype = FloatDType::from(weight.dtype());
         let wide_base = original.cast(FloatDType::F32);

@@ -29,9 +29,10 @@ impl LoraAdapters {
 
     /// The base's values, `[d_in, d_out]`, where `base` is what its parameter holds.
     pub(crate) fn base_values(&self, base: Tensor<2>) -> Tensor<2> {
-        match self.packed() {
-            Some(packed) => values(packed, &base.device()),
-            None => base,
+        match (self.packed(), self.without_base()) {
+            (Some(packed), _) => values(packed, &base.device()),
+            (None, Some(dims)) => Tensor::zeros(dims, (&base.device(), base.dtype())),
+            (None, None) => base,
         }
     }
 
@@ -54,6 +55,9 @@ impl LoraAdapters {
         bias: Option<Tensor<1>>,
         update: Option<LowRank>,
     ) -> Tensor<2> {
+        if let Some([_, d_out]) = self.without_base() {
+            return Self::product_without_base(x, d_out, bias, update);
+        }
         match (self.packed(), update) {
             (Some(packed), update) => packed_linear(x, packed, bias, update),
             (None, Some(update)) => low_rank_linear(x, base, bias, update),

@@ -11,6 +11,7 @@ use super::modules::{
 use super::nearest::{few, nearest};
 use crate::adapters::attachments::Attachments;
 use crate::config::{LayerFilter, Matcher};
+use crate::factorize::is_replaced;
 use crate::init::{self, NewAdapter, WeightKind};
 use crate::state::{ParameterInfo, Role, parameters};
 use crate::tie::Ties;
@@ -101,6 +102,11 @@ impl InjectionPlan {
             }
             let weight = adaptable(&parameters, &path, config)?;
             ties.require_untied(&weight.path)?;
+            if is_replaced(weight) {
+                return Err(LoraError::Factorized {
+                    parameter: weight.path.clone(),
+                });
+            }
             fan_in_fan_out |= weight.is_linear() && !weight.transposed;
             let rank = config.rank_for(&path)?;
             let smallest = weight.shape.iter().copied().min().unwrap_or_default();

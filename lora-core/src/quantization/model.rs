@@ -242,6 +242,9 @@ fn changed(adapters: &LoraAdapters) -> Option<&'static str> {
     if adapters.packed().is_some() {
         return Some("it is quantized already");
     }
+    if adapters.without_base().is_some() {
+        return Some("its factors are in its place: merge them first (`merge_and_unload`)");
+    }
     if !adapters.merged().is_empty() {
         return Some("adapters are merged into it: take them out first (`unmerge`)");
     }

@@ -214,7 +214,8 @@ impl Arguments {
     /// needs, larger steps than a real one.
     fn usual(&self, program: &Program) -> TrainingConfig {
         let embedded = self.model.is_none();
-        let rate = match embedded && self.method.method != Kind::Full {
+        let whole = matches!(self.method.method, Kind::Full | Kind::Factorized);
+        let rate = match embedded && !whole {
             true => 3e-3,
             false => 5e-4,
         };

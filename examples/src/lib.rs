@@ -1,5 +1,7 @@
 //! What the programs share: devices, errors and the embedded files.
 
+#[cfg(doctest)]
+mod book;
 pub mod classification;
 pub mod fine_tuning;
 pub mod golden;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use lora_core::quantization::{QuantizationConfig, WeightFormat};
-use lora_core::{LoraConfig, TargetModules, TaskType};
+use lora_core::{FactorizeConfig, LoraConfig, TargetModules, TaskType};
 use lora_models::TextConfig;
 use lora_train::Method;
 
@@ -83,6 +83,9 @@ pub enum Kind {
     Bitfit,
     /// The head alone, and then adapters and the head
     HeadThenLora,
+    /// Everything, with the weights of linear layers (of --targets, or all) as products of two thin
+    /// matrices of --rank
+    Factorized,
 }
 
 /// The adapters of a program that is told nothing else.
@@ -106,7 +109,7 @@ impl MethodArguments {
     /// A method that trains them.
     pub fn quantization(&self) -> Result<Option<QuantizationConfig>, Box<dyn Error>> {
         match (self.base.quantization(), self.method) {
-            (Some(_), Kind::Full) => Err(
+            (Some(_), Kind::Full | Kind::Factorized) => Err(
                 "--base: weights in fewer bits than 32 cannot be trained; leave --method out"
                     .into(),
             ),
@@ -130,6 +133,7 @@ impl MethodArguments {
             Kind::Full => self.without_adapters(Method::Full)?,
             Kind::Head => self.without_adapters(Method::Head)?,
             Kind::Bitfit => self.without_adapters(Method::BitFit)?,
+            Kind::Factorized => Method::Factorized(self.factorization(usual)?),
         })
     }
 
@@ -146,7 +150,7 @@ impl MethodArguments {
         match self.method {
             Kind::Lora => Ok(Method::causal_lora(self.adapters(usual)?, model)),
             Kind::Head | Kind::HeadThenLora => Err(lora_train::TrainError::NoHead.into()),
-            Kind::Full | Kind::Bitfit => self.method(usual, model),
+            Kind::Full | Kind::Bitfit | Kind::Factorized => self.method(usual, model),
         }
     }
 
@@ -170,7 +174,7 @@ impl MethodArguments {
                 adapters(self.adapters(usual)?),
                 model,
             )),
-            Kind::Full | Kind::Head | Kind::Bitfit => self.method(usual, model),
+            Kind::Full | Kind::Head | Kind::Bitfit | Kind::Factorized => self.method(usual, model),
         }
     }
 
@@ -184,6 +188,21 @@ impl MethodArguments {
             .with_lora_dropout(self.lora_dropout.unwrap_or(usual.dropout));
         config.target_modules = Some(targets(self.targets.as_deref().unwrap_or(usual.targets)));
         Ok(config)
+    }
+
+    fn factorization(&self, usual: UsualAdapters<'_>) -> Result<FactorizeConfig, Box<dyn Error>> {
+        let given = [
+            ("--config", self.config.is_some()),
+            ("--alpha", self.alpha.is_some()),
+            ("--lora-dropout", self.lora_dropout.is_some()),
+        ];
+        if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+            return Err(format!("{option} is for adapters only").into());
+        }
+        let config = FactorizeConfig::new(self.rank.unwrap_or(usual.rank));
+        let targets = self.targets.as_deref().map(targets);
+        let targets = targets.filter(|targets| !targets.is_all_linear());
+        Ok(config.with_target_modules(targets.map(|targets| targets.0)))
     }
 
     fn without_adapters(&self, method: Method) -> Result<Method, Box<dyn Error>> {
@@ -262,6 +281,11 @@ mod tests {
         assert_eq!(method("--method full").unwrap(), Method::Full);
         assert_eq!(method("--method bitfit").unwrap(), Method::BitFit);
         assert!(method("--config a.json --rank 4").is_err());
+        let thin = method("--method factorized --rank 4 --targets key").unwrap();
+        let expected = FactorizeConfig::new(4).with_target_modules(Some(["key"].into()));
+        assert_eq!(thin, Method::Factorized(expected));
+        let error = method("--method factorized --alpha 4").unwrap_err();
+        assert_eq!(error, "--alpha is for adapters only");
     }
 
     #[test]

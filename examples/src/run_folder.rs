@@ -94,7 +94,14 @@ pub fn save<M: PretrainedModel>(
     match method.adapters() {
         Some(_) => model.save_adapter(DEFAULT_ADAPTER, &folder, true)?,
         None => {
-            model.save_pretrained(&folder, Precision::F32, true)?;
+            match method.factorization() {
+                // A plain model, for whoever reads it.
+                Some(_) => {
+                    let plain = model.clone().merge_and_unload()?;
+                    plain.save_pretrained(&folder, Precision::F32, true)?;
+                }
+                None => model.save_pretrained(&folder, Precision::F32, true)?,
+            }
             tokenizer.save(&folder)?;
         }
     }

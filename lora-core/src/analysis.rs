@@ -29,6 +29,7 @@
 mod amplification;
 mod module_update;
 mod read;
+mod reconstruction;
 mod subspace;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use burn::tensor::TensorData;
 
 pub use amplification::Amplification;
 pub use module_update::ModuleUpdate;
+pub use reconstruction::{ReconstructionError, reconstruction_errors};
 pub use subspace::Subspace;
 
 use crate::LoraError;

@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::tensor::TensorData;
 
 use crate::LoraError;
+use crate::factorize::is_replaced;
 use crate::quantization::{QuantizedWeight, quantized};
 use crate::state::{ParameterInfo, Role, parameters, values};
 
@@ -52,7 +53,8 @@ impl FrozenReport {
         module: &M,
         mut source: impl FnMut(&ParameterInfo) -> Result<Option<TensorData>, LoraError>,
     ) -> Result<Self, LoraError> {
-        let is_frozen = |info: &ParameterInfo| info.role == Role::Base && !info.trainable;
+        let is_frozen =
+            |info: &ParameterInfo| info.role == Role::Base && !info.trainable && !is_replaced(info);
         let packed = quantized(module);
         let mut found = Vec::new();
         for info in parameters(module).into_iter().filter(is_frozen) {

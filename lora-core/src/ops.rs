@@ -15,6 +15,7 @@ mod amx;
 mod attention;
 #[cfg(feature = "flex")]
 mod backend;
+mod cross_entropy;
 mod dropout;
 #[cfg(feature = "flex")]
 mod flex;
@@ -32,6 +33,7 @@ mod precision;
 mod simd;
 
 pub use attention::{AttentionOptions, Sequences, attention, self_attention};
+pub use cross_entropy::cross_entropies;
 pub use dropout::{dropout, dropout_add, dropout_probability};
 pub use gelu::{Gelu, gelu};
 pub use layer_norm::{Affine, layer_norm, residual_norm};

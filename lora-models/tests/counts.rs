@@ -3,7 +3,7 @@
 //! `scripts/count_parameters.py` prints them from Python. Nothing is initialized here but the
 //! adapters: counting a model takes no memory.
 
-use lora_core::{LoraConfig, ParameterReport, TaskType, default_device};
+use lora_core::{FactorizeConfig, LoraConfig, ParameterReport, TaskType, default_device};
 use lora_models::bert::{BertConfig, SequenceClassification};
 use lora_models::gpt2;
 
@@ -51,6 +51,18 @@ fn bert_base_every_linear_layer_rank_1() {
     let report = report(&BertConfig::bert_base(), &lora);
     assert_eq!(report.trainable(), 168_194);
     assert_eq!(report.lora, 168_194);
+}
+
+#[test]
+fn bert_base_without_weights_but_products_of_thin_matrices() {
+    let plain = SequenceClassification::new(&BertConfig::bert_base(), &default_device());
+    let all = ParameterReport::of(&plain).total();
+    for (rank, expected) in [(1, 24_125_956), (128, 45_389_574)] {
+        let weights = FactorizeConfig::new(rank).plan(&plain).unwrap();
+        let dense: usize = weights.iter().map(|w| w.dims[0] * w.dims[1]).sum();
+        let thin: usize = weights.iter().map(|w| w.count()).sum();
+        assert_eq!(all - dense + thin, expected, "rank {rank}");
+    }
 }
 
 #[test]

@@ -92,6 +92,7 @@ impl Anatomy {
                 amplification: amplification.transpose()?,
             });
         }
+        modules.sort_by_cached_key(|module: &ModuleAnatomy| natural(&module.module));
         let mut similarities = Vec::new();
         for update in updates {
             let same = |other: &&ModuleUpdate| other.module() == update.module();
@@ -99,6 +100,7 @@ impl Anatomy {
                 similarities.push(ModuleSimilarity::of(update, other, seed)?);
             }
         }
+        similarities.sort_by_cached_key(|found: &ModuleSimilarity| natural(&found.module));
         if similarities.is_empty() && !other.is_empty() {
             let message = "they adapt no module of the same path".to_string();
             return Err(not_comparable(message));
@@ -179,6 +181,12 @@ impl ModuleSimilarity {
             random,
         })
     }
+}
+
+/// What paths are ordered by: the numbers in them as numbers, before words.
+fn natural(path: &str) -> Vec<Result<usize, String>> {
+    let part = |part: &str| part.parse().map_err(|_| part.to_string());
+    path.split('.').map(part).collect()
 }
 
 fn not_comparable(message: String) -> TrainError {

@@ -1,7 +1,7 @@
 //! The losses that Hugging Face's heads use, as functions of tensors.
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
+use lora_core::ops;
 
 /// The target that Hugging Face's losses leave out: padding, and tokens that were not masked.
 pub const IGNORED: i64 = -100;
@@ -52,11 +52,7 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, ignore: Option<
 ///
 /// As [`cross_entropy`].
 pub fn cross_entropies(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    let [n, _] = logits.dims();
-    log_softmax(logits, 1)
-        .gather(1, targets.reshape([n, 1]))
-        .reshape([n])
-        .neg()
+    ops::cross_entropies(logits, targets, 0.0)
 }
 
 /// The cross-entropy of each row with smoothed targets (Szegedy et al. 2015, section 7), as
@@ -80,17 +76,7 @@ pub fn smoothed_cross_entropies(
     targets: Tensor<1, Int>,
     smoothing: f64,
 ) -> Tensor<1> {
-    if smoothing == 0.0 {
-        return cross_entropies(logits, targets);
-    }
-    let [n, _] = logits.dims();
-    let log_probabilities = log_softmax(logits, 1);
-    let right = log_probabilities
-        .clone()
-        .gather(1, targets.reshape([n, 1]))
-        .reshape([n]);
-    let all = log_probabilities.mean_dim(1).reshape([n]);
-    (right.mul_scalar(1.0 - smoothing) + all.mul_scalar(smoothing)).neg()
+    ops::cross_entropies(logits, targets, smoothing)
 }
 
 /// The mean squared error, the loss of regression.

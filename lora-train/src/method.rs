@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ParamGroup};
 use lora_core::state::{initialize, parameters};
-use lora_core::{LoraConfig, TaskType};
+use lora_core::{FactorizeConfig, LoraConfig, TaskType};
 use lora_models::TextConfig;
 
 use crate::{Task, TrainError};
@@ -20,6 +20,8 @@ pub enum Method {
     BitFit,
     /// First the head alone, then adapters and the head: two runs, see [`stages`](Self::stages).
     HeadThenLora(LoraConfig),
+    /// Everything, after linear layers' weights became products of thin matrices.
+    Factorized(FactorizeConfig),
 }
 
 impl Method {
@@ -39,7 +41,7 @@ impl Method {
         Self::HeadThenLora(lora_for(config, model, TaskType::SequenceClassification))
     }
 
-    /// `lora`, `full`, `head`, `bitfit` or `head-then-lora`.
+    /// `lora`, `full`, `head`, `bitfit`, `head-then-lora` or `factorized`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Lora(_) => "lora",
@@ -47,6 +49,7 @@ impl Method {
             Self::Head => "head",
             Self::BitFit => "bitfit",
             Self::HeadThenLora(_) => "head-then-lora",
+            Self::Factorized(_) => "factorized",
         }
     }
 
@@ -54,7 +57,15 @@ impl Method {
     pub fn adapters(&self) -> Option<&LoraConfig> {
         match self {
             Self::Lora(config) | Self::HeadThenLora(config) => Some(config),
-            Self::Full | Self::Head | Self::BitFit => None,
+            Self::Full | Self::Head | Self::BitFit | Self::Factorized(_) => None,
+        }
+    }
+
+    /// Which weights become products of thin matrices, if some do.
+    pub fn factorization(&self) -> Option<&FactorizeConfig> {
+        match self {
+            Self::Factorized(config) => Some(config),
+            _ => None,
         }
     }
 
@@ -74,12 +85,14 @@ impl Method {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Lora`] with those of [`LoraConfig::inject`]; [`TrainError::NoHead`] for
+    /// [`TrainError::Lora`] with those of [`LoraConfig::inject`] or [`FactorizeConfig::factorize`];
+    /// [`TrainError::NoHead`] for
     /// [`Method::Head`] on a model without one.
     pub fn prepare<T: Task>(&self, model: T) -> Result<T, TrainError> {
         let model = match self {
             Self::Lora(config) | Self::HeadThenLora(config) => config.inject(model)?,
             Self::Full => model.set_require_grad(true),
+            Self::Factorized(config) => config.factorize(model.set_require_grad(true))?,
             Self::Head => {
                 let head = model.head();
                 if head.is_empty() {
@@ -142,6 +155,13 @@ mod tests {
             (only_head.trainable(), only_head.total()),
             (head, full.total())
         );
+        let thin = report(Method::Factorized(FactorizeConfig::new(2)), &config);
+        // Attention's four, the two of the MLP, the head's dense layer and its output.
+        assert_eq!(
+            thin.lora,
+            5 * 2 * (16 + 16) + 2 * 2 * (16 + 32) + 2 * (16 + 2)
+        );
+        assert_eq!((thin.frozen, thin.trainable()), (0, thin.total()));
         let lora = report(Method::lora(LoraConfig::new().with_r(2), &config), &config);
         assert_eq!(lora.lora, 2 * 2 * (16 + 16));
         assert_eq!(

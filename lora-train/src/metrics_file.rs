@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lora_core::file::write_atomically;
-use lora_core::{LoraConfig, ParameterReport};
+use lora_core::{FactorizeConfig, LoraConfig, ParameterReport};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -20,6 +20,9 @@ pub struct RunMetrics {
     pub method: String,
     /// The adapters' configuration, if there are some.
     pub lora: Option<LoraConfig>,
+    /// Which weights are products of thin matrices, if some are.
+    #[serde(default)]
+    pub factorization: Option<FactorizeConfig>,
     /// The base model, as it was named.
     pub model: String,
     /// The data set, as it was named.
@@ -68,6 +71,7 @@ impl RunMetrics {
         Self {
             method: settings.method.name().to_string(),
             lora: settings.lora().cloned(),
+            factorization: settings.factorization().cloned(),
             model: settings.names.model.to_string(),
             data: settings.names.data.to_string(),
             device: settings.names.device.to_string(),

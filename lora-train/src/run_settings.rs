@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use lora_core::LoraConfig;
 use lora_core::file::write_atomically;
+use lora_core::{FactorizeConfig, LoraConfig};
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
@@ -52,14 +52,20 @@ impl RunSettings<'_> {
     pub fn lora(&self) -> Option<&LoraConfig> {
         self.method.adapters()
     }
+
+    /// Which weights are products of thin matrices, if some are.
+    pub fn factorization(&self) -> Option<&FactorizeConfig> {
+        self.method.factorization()
+    }
 }
 
 impl Serialize for RunSettings<'_> {
     /// With the keys of [`RunMetrics`](crate::RunMetrics).
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("RunSettings", 6)?;
+        let mut fields = serializer.serialize_struct("RunSettings", 7)?;
         fields.serialize_field("method", self.method.name())?;
         fields.serialize_field("lora", &self.lora())?;
+        fields.serialize_field("factorization", &self.factorization())?;
         fields.serialize_field("model", self.names.model)?;
         fields.serialize_field("data", self.names.data)?;
         fields.serialize_field("device", self.names.device)?;

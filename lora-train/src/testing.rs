@@ -117,6 +117,7 @@ pub(crate) fn run_metrics(model: &str, accuracy: f64) -> RunMetrics {
     RunMetrics {
         method: "lora".into(),
         lora: Some(LoraConfig::new().with_r(4)),
+        factorization: None,
         model: model.into(),
         data: "reviews".into(),
         device: "flex".into(),

@@ -6,6 +6,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 
 use super::attention::Attention;
+use super::cross_entropy::Targets;
 use super::dropout::mask::Mask;
 use super::gelu::Gelu;
 use super::layer_norm::ResidualNorm;
@@ -89,6 +90,9 @@ pub(crate) trait LoraBackend: Backend {
         projected: FloatTensor<Self>,
         attention: Attention,
     ) -> FloatTensor<Self>;
+
+    /// The cross-entropy of each row of logits.
+    fn fused_cross_entropy(logits: FloatTensor<Self>, targets: Targets) -> FloatTensor<Self>;
 }
 
 /// The forward and backward passes that a backend has to have, so that [`LoraBackend`] is there for
@@ -163,6 +167,27 @@ pub(crate) trait LoraKernels: Backend {
         attention: &Attention,
         wanted: [bool; 3],
     ) -> [Option<FloatTensor<Self>>; 3];
+
+    /// As [`LoraBackend::fused_cross_entropy`].
+    fn cross_entropy_forward(
+        logits: FloatTensor<Self>,
+        targets: &Targets,
+    ) -> (FloatTensor<Self>, CrossEntropyState<Self>);
+
+    /// The gradient of the logits.
+    fn cross_entropy_backward(
+        state: CrossEntropyState<Self>,
+        gradient: FloatTensor<Self>,
+        targets: &Targets,
+    ) -> FloatTensor<Self>;
+}
+
+/// What cross-entropy keeps for its backward pass.
+#[derive(Debug, Clone)]
+pub(crate) struct CrossEntropyState<B: Backend> {
+    pub(crate) logits: FloatTensor<B>,
+    /// The logarithm of each row's sum of exponentials, `[rows]`.
+    pub(crate) normalisers: FloatTensor<B>,
 }
 
 /// What a layer norm keeps for its backward pass.

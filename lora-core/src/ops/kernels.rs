@@ -6,8 +6,10 @@ use burn::backend::{Autodiff, Flex};
 
 use super::attention::{self, Attention};
 use super::backend::{
-    AttentionInputs, LinearState, LinearWeight, LoraBackend, LoraKernels, NormGradients, NormState,
+    AttentionInputs, CrossEntropyState, LinearState, LinearWeight, LoraBackend, LoraKernels,
+    NormGradients, NormState,
 };
+use super::cross_entropy::{self, Targets};
 use super::dropout::{self, mask::Mask};
 use super::gelu::{self, Gelu};
 use super::layer_norm::{self, ResidualNorm};
@@ -88,6 +90,21 @@ impl LoraKernels for Flex {
         wanted: [bool; 3],
     ) -> [Option<FloatTensor<Self>>; 3] {
         attention::flex::backward(inputs, normalisers, gradient, attention, wanted)
+    }
+
+    fn cross_entropy_forward(
+        logits: FloatTensor<Self>,
+        targets: &Targets,
+    ) -> (FloatTensor<Self>, CrossEntropyState<Self>) {
+        cross_entropy::flex::forward(logits, targets)
+    }
+
+    fn cross_entropy_backward(
+        state: CrossEntropyState<Self>,
+        gradient: FloatTensor<Self>,
+        targets: &Targets,
+    ) -> FloatTensor<Self> {
+        cross_entropy::flex::backward(state, gradient, targets)
     }
 }
 
@@ -175,6 +192,10 @@ impl LoraBackend for Flex {
     ) -> FloatTensor<Self> {
         Self::attention_forward(AttentionInputs::Together(projected), &attention).0
     }
+
+    fn fused_cross_entropy(logits: FloatTensor<Self>, targets: Targets) -> FloatTensor<Self> {
+        Self::cross_entropy_forward(logits, &targets).0
+    }
 }
 
 impl<B: LoraKernels, C: CheckpointStrategy> LoraBackend for Autodiff<B, C> {
@@ -256,5 +277,9 @@ impl<B: LoraKernels, C: CheckpointStrategy> LoraBackend for Autodiff<B, C> {
         attention: Attention,
     ) -> FloatTensor<Self> {
         attention::autodiff::self_attention::<B, C>(projected, attention)
+    }
+
+    fn fused_cross_entropy(logits: FloatTensor<Self>, targets: Targets) -> FloatTensor<Self> {
+        cross_entropy::autodiff::cross_entropy::<B, C>(logits, targets)
     }
 }

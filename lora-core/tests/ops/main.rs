@@ -2,6 +2,7 @@
 
 mod attention;
 mod common;
+mod cross_entropy;
 mod dropout;
 mod gelu;
 mod layer_norm;

@@ -106,6 +106,13 @@ fn numbers_and_pictures_are_written() {
 }
 
 #[test]
+fn layers_are_in_the_order_of_their_numbers() {
+    let mut paths = ["h.10.a", "h.2.b", "h.2.a", "classifier", "h.9.a"];
+    paths.sort_by_cached_key(|path| super::natural(path));
+    assert_eq!(paths, ["classifier", "h.2.a", "h.2.b", "h.9.a", "h.10.a"]);
+}
+
+#[test]
 fn adapters_with_nothing_in_common_are_an_error() {
     let alone = ModuleUpdate::new(
         "h.0.c_attn",

@@ -113,7 +113,7 @@ fn sweep(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         running = still;
     }
     bar.finish_and_clear();
-    show(&cells.iter().map(read).collect::<Result<_, _>>()?, out)
+    show(cells.iter().map(read).collect::<Result<_, _>>()?, out)
 }
 
 /// A run that goes on in a process of its own.
@@ -196,10 +196,10 @@ fn require_same_options(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn show(cells: &Vec<SweepCell>, out: &Path) -> Result<(), Box<dyn Error>> {
+fn show(cells: Vec<SweepCell>, out: &Path) -> Result<(), Box<dyn Error>> {
     let sweep = Sweep {
         metric: "accuracy".to_string(),
-        cells: cells.clone(),
+        cells,
     };
     let varied = VARIED.map(|targets| targets.name);
     let budget = BUDGET.map(|(targets, rank)| (targets.name, rank));

@@ -48,7 +48,7 @@ impl ModuleUpdate {
     ///
     /// # Errors
     ///
-    /// [`LoraError::Io`], [`LoraError::Config`] and their like if a file cannot be read;
+    /// [`LoraError::Io`] and others if a file cannot be read or is broken;
     /// [`LoraError::Keys`] if a factor lacks the other one, [`LoraError::NoFactors`] if there is none;
     /// as of [`new`](Self::new).
     pub fn from_adapter(folder: impl AsRef<Path>) -> Result<Vec<Self>, LoraError> {

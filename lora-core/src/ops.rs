@@ -31,6 +31,7 @@ mod panels;
 mod precision;
 #[cfg(feature = "flex")]
 mod simd;
+mod tied_linear;
 
 pub use attention::{AttentionOptions, Sequences, attention, self_attention};
 pub use cross_entropy::cross_entropies;
@@ -41,6 +42,7 @@ pub use linear::{LowRank, linear, low_rank_linear, packed_linear};
 pub use precision::{
     MatmulPrecision, has_lower_matmul_precision, matmul_precision, set_matmul_precision,
 };
+pub use tied_linear::tied_linear;
 
 /// Whether an operation with `tensor` takes its fast form. Then sequences of different lengths are
 /// best laid end to end: see [`Sequences::packed`].

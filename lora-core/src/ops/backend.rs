@@ -93,6 +93,9 @@ pub(crate) trait LoraBackend: Backend {
 
     /// The cross-entropy of each row of logits.
     fn fused_cross_entropy(logits: FloatTensor<Self>, targets: Targets) -> FloatTensor<Self>;
+
+    /// The product with the transpose of a table.
+    fn fused_tied_linear(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// The forward and backward passes that a backend has to have, so that [`LoraBackend`] is there for
@@ -180,6 +183,15 @@ pub(crate) trait LoraKernels: Backend {
         gradient: FloatTensor<Self>,
         targets: &Targets,
     ) -> FloatTensor<Self>;
+
+    /// As [`LoraBackend::fused_tied_linear`].
+    fn tied_linear_forward(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// The gradients of `x` and of the table, each if the other one is given.
+    fn tied_linear_backward(
+        others: [Option<FloatTensor<Self>>; 2],
+        gradient: FloatTensor<Self>,
+    ) -> [Option<FloatTensor<Self>>; 2];
 }
 
 /// What cross-entropy keeps for its backward pass.

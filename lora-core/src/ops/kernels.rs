@@ -14,6 +14,7 @@ use super::dropout::{self, mask::Mask};
 use super::gelu::{self, Gelu};
 use super::layer_norm::{self, ResidualNorm};
 use super::linear::{self, Packed, Update};
+use super::tied_linear;
 
 impl LoraKernels for Flex {
     fn fused_gelu_forward(x: FloatTensor<Self>, form: Gelu) -> FloatTensor<Self> {
@@ -106,6 +107,17 @@ impl LoraKernels for Flex {
     ) -> FloatTensor<Self> {
         cross_entropy::flex::backward(state, gradient, targets)
     }
+
+    fn tied_linear_forward(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self> {
+        tied_linear::flex::forward(x, table)
+    }
+
+    fn tied_linear_backward(
+        others: [Option<FloatTensor<Self>>; 2],
+        gradient: FloatTensor<Self>,
+    ) -> [Option<FloatTensor<Self>>; 2] {
+        tied_linear::flex::backward(others, gradient)
+    }
 }
 
 impl LoraBackend for Flex {
@@ -196,6 +208,10 @@ impl LoraBackend for Flex {
     fn fused_cross_entropy(logits: FloatTensor<Self>, targets: Targets) -> FloatTensor<Self> {
         Self::cross_entropy_forward(logits, &targets).0
     }
+
+    fn fused_tied_linear(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::tied_linear_forward(x, table)
+    }
 }
 
 impl<B: LoraKernels, C: CheckpointStrategy> LoraBackend for Autodiff<B, C> {
@@ -281,5 +297,9 @@ impl<B: LoraKernels, C: CheckpointStrategy> LoraBackend for Autodiff<B, C> {
 
     fn fused_cross_entropy(logits: FloatTensor<Self>, targets: Targets) -> FloatTensor<Self> {
         cross_entropy::autodiff::cross_entropy::<B, C>(logits, targets)
+    }
+
+    fn fused_tied_linear(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self> {
+        tied_linear::autodiff::tied_linear::<B, C>(x, table)
     }
 }

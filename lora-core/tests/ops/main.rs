@@ -7,3 +7,4 @@ mod dropout;
 mod gelu;
 mod layer_norm;
 mod linear;
+mod tied_linear;

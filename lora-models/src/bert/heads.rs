@@ -5,6 +5,7 @@ use burn::nn::{Dropout, DropoutConfig, Initializer, LayerNorm};
 use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Int, Tensor};
 use lora_core::LoraLinear;
+use lora_core::ops::tied_linear;
 
 use super::config::{Architecture, BertConfig};
 use super::encoder::{Encoder, EncoderInput};
@@ -219,7 +220,7 @@ impl MaskedLm {
             .norm
             .forward(activation.apply(self.dense.forward(hidden)));
         let table = self.base.embeddings.word_embeddings.weight.val();
-        hidden.matmul(table.transpose()) + self.bias.val().unsqueeze()
+        tied_linear(hidden, table) + self.bias.val().unsqueeze()
     }
 }
 

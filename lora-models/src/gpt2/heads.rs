@@ -2,6 +2,7 @@
 
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Int, Tensor};
+use lora_core::ops::tied_linear;
 use lora_core::{LoraLinear, needs_all_rows};
 
 use super::cache::Cache;
@@ -85,7 +86,7 @@ impl CausalLm {
     }
 
     fn decode(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.transformer.wte.weight.val().transpose())
+        tied_linear(hidden, self.transformer.wte.weight.val())
     }
 }
 

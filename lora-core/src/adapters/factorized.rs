@@ -8,9 +8,9 @@ use crate::ops::{LowRank, dropout, linear};
 
 impl LoraAdapters {
     /// The shape of the weight, `[d_in, d_out]`, if there is no base below the adapters
-    /// ([`FactorizeConfig`](crate::FactorizeConfig)).
+    /// ([`FactorizeConfig`](crate::FactorizeConfig)). What they are merged into is one.
     pub fn without_base(&self) -> Option<[usize; 2]> {
-        self.without_base
+        self.without_base.filter(|_| self.merged.is_none())
     }
 
     pub(crate) fn set_without_base(&mut self, dims: [usize; 2]) {

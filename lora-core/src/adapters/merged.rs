@@ -40,15 +40,14 @@ impl LoraAdapters {
             .as_ref()
             .map_or(&weight, |merged| &merged.base)
             .clone();
-        let original = match &self.packed {
-            Some(packed) => values_of_packed(packed, &weight.device()),
-            None if self.without_base().is_some() => self.base_values(base.clone()),
-            None => base.clone(),
+        let original = match (&self.packed, self.without_base) {
+            (Some(packed), _) => values_of_packed(packed, &weight.device()),
+            (None, Some(dims)) => Tensor::zeros(dims, (&weight.device(), weight.dtype())),
+            (None, None) => base.clone(),
         };
-        let is_held = self.packed().is_none() && self.without_base().is_none();
-        let weight = match is_held || self.merged.is_some() {
-            true => weight,
-            false => original.clone(),
+        let weight = match self.merged {
+            Some(_) => weight,
+            None => original.clone(),
         };
         let dtype = FloatDType::from(weight.dtype());
         let wide_base = original.cast(FloatDType::F32);

@@ -149,6 +149,23 @@ fn factors_go_through_pefts_folder() {
 }
 
 #[test]
+fn merged_factors_are_a_weight_and_come_out_again() {
+    let device = default_device();
+    device.seed(5);
+    let thin = FactorizeConfig::new(3)
+        .factorize(Net::new(&device))
+        .unwrap();
+    let x = inputs(&device);
+    let expected = thin.forward(x.clone());
+    let merged = thin.merge().unwrap();
+    assert_close(merged.forward(x.clone()), expected.clone(), 1e-5);
+    assert_eq!(merged.up.weight.val().dims(), [6, 9]);
+    let unmerged = merged.unmerge().unwrap();
+    assert_close(unmerged.forward(x), expected, 1e-6);
+    assert_eq!(unmerged.up.weight.base().dims(), [0, 0]);
+}
+
+#[test]
 fn what_cannot_be_factorized_is_an_error() {
     let device = default_device();
     let net = Net::new(&device);

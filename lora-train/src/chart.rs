@@ -8,8 +8,13 @@ mod mark;
 mod thin;
 mod tick;
 
+use std::path::Path;
+
+use lora_core::file::write_atomically;
 use plotters::coord::Shift;
 use plotters::prelude::*;
+
+use crate::TrainError;
 
 pub(crate) use heat_map::{Ends, HeatMap};
 pub(crate) use histogram::Histogram;
@@ -38,6 +43,20 @@ pub(crate) fn standalone(
     root.present()?;
     drop(root);
     Ok(svg)
+}
+
+/// Writes a chart as a file, with room for its legend, in one step.
+pub(crate) fn write(
+    chart: &LineChart,
+    (width, height): (u32, u32),
+    path: &Path,
+) -> Result<(), TrainError> {
+    let size = (width, height + chart.legend_height(width));
+    let svg = standalone(size, |area| chart.draw(area)).map_err(|e| TrainError::Plot {
+        path: path.to_path_buf(),
+        message: e.to_string(),
+    })?;
+    Ok(write_atomically(path, svg.as_bytes())?)
 }
 
 /// A picture for a page: it takes the page's colours and width, and `label` says what it shows to

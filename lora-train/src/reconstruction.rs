@@ -8,7 +8,7 @@ use lora_core::grouped;
 use serde::Serialize;
 
 use crate::TrainError;
-use crate::chart::{Ink, LineChart, Mark, Series, XAxis, standalone};
+use crate::chart::{Ink, LineChart, Mark, Series, XAxis, write};
 
 const SIZE: (u32, u32) = (900, 420);
 
@@ -121,12 +121,7 @@ impl Reconstruction {
             highest: None,
             series: series.collect(),
         };
-        let size = (SIZE.0, SIZE.1 + chart.legend_height(SIZE.0));
-        let svg = standalone(size, |area| chart.draw(area)).map_err(|e| TrainError::Plot {
-            path: path.to_path_buf(),
-            message: e.to_string(),
-        })?;
-        Ok(write_atomically(path, svg.as_bytes())?)
+        write(&chart, SIZE, path)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use lora_core::file::write_atomically;
 use serde::Serialize;
 
-use crate::chart::{Ink, LineChart, Mark, PALETTE, Series, XAxis, standalone};
+use crate::chart::{Ink, LineChart, Mark, PALETTE, Series, XAxis, write};
 use crate::plot::words;
 use crate::{RunMetrics, TrainError};
 
@@ -151,12 +151,7 @@ impl Sweep {
             highest: fraction.then_some(100.0),
             series: series.collect(),
         };
-        let size = (SIZE.0, SIZE.1 + chart.legend_height(SIZE.0));
-        let svg = standalone(size, |area| chart.draw(area)).map_err(|e| TrainError::Plot {
-            path: path.to_path_buf(),
-            message: e.to_string(),
-        })?;
-        Ok(write_atomically(path, svg.as_bytes())?)
+        write(&chart, SIZE, path)
     }
 
     fn of(&self, targets: &str, rank: usize) -> impl Iterator<Item = &SweepCell> {

@@ -1,11 +1,28 @@
 //! Random inputs, gradients and comparisons.
 
-use burn::tensor::{Distribution, Tensor};
+use std::cell::RefCell;
+use std::f32::consts::TAU;
 
-/// Standard normal values without autodiff.
+use burn::tensor::{Tensor, TensorData};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+thread_local! {
+    /// Of each test its own, as tests run in threads of their own: what is compared to the last bits
+    /// is the same in every run.
+    static GENERATOR: RefCell<StdRng> = RefCell::new(StdRng::seed_from_u64(31));
+}
+
+/// Standard normal values without autodiff, by Box and Muller.
 pub fn normal<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-    let normal = Distribution::Normal(0.0, 1.0);
-    Tensor::random(shape, normal, &lora_core::default_device())
+    let values: Vec<f32> = GENERATOR.with_borrow_mut(|generator| {
+        let mut normal = || {
+            let (radius, angle): (f32, f32) = generator.random();
+            (-2.0 * (1.0 - radius).ln()).sqrt() * (TAU * angle).cos()
+        };
+        (0..shape.iter().product()).map(|_| normal()).collect()
+    });
+    Tensor::from_data(TensorData::new(values, shape), &lora_core::default_device())
 }
 
 /// `x` with a gradient.

@@ -167,15 +167,15 @@ fn language_model(arguments: &Arguments, device: &Device) -> Result<(), Box<dyn 
     let (batch, seq) = (arguments.batch, arguments.seq);
     let next = ids.clone().slice([0..batch, 1..seq]);
     let next = next.reshape([batch * (seq - 1)]);
+    let places = Tensor::<1, Int>::arange(0..(batch * seq) as i64, device);
+    let places = places.reshape([batch, seq]).slice([0..batch, 0..seq - 1]);
+    let places = places.reshape([batch * (seq - 1)]);
     time(arguments, targets, model, |model| {
         let input = Gpt2Input {
             attention_mask: Some(mask.clone()),
             ..Gpt2Input::new(ids.clone())
         };
-        let logits = model.forward(input, None);
-        let [_, _, vocabulary] = logits.dims();
-        let logits = logits.slice([0..batch, 0..seq - 1]);
-        let logits = logits.reshape([batch * (seq - 1), vocabulary]);
+        let logits = model.forward_at(input, places.clone(), None);
         loss::cross_entropy(logits, next.clone(), None)
     })
 }

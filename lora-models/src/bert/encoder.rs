@@ -154,7 +154,7 @@ impl Encoder {
     /// `vocab_size`, as every Burn lookup does; the tokenizer's `max_len` prevents both.
     pub fn forward(&self, input: EncoderInput) -> Tensor<3> {
         let [batch, sequence] = input.input_ids.dims();
-        let rows = Rows::all([batch, sequence], input.attention_mask.clone());
+        let rows = self.rows(&input, true, |_| false);
         let mut hidden = self.embed(input, &rows);
         for layer in &self.encoder.layer {
             hidden = layer.forward(hidden, &rows.sequences, None);
@@ -213,12 +213,13 @@ impl Encoder {
         last.forward(hidden, &sequences, Some(first))
     }
 
-    /// Without padding, unless `all` are asked for or a sequence does not `fit`.
+    /// Without padding, unless `all` are asked for or a sequence does not `fit`. Either way, a mask
+    /// that hides nothing is none where the backend gains by it.
     fn rows(&self, input: &EncoderInput, all: bool, fits: impl Fn(&[bool]) -> bool) -> Rows {
         let shape = input.input_ids.dims();
         let mask = input.attention_mask.clone();
-        match !all && is_fast(&self.embeddings.norm.gamma.val()) {
-            true => Rows::without_padding(shape, mask, fits),
+        match is_fast(&self.embeddings.norm.gamma.val()) {
+            true => Rows::without_padding(shape, mask, |row| !all && fits(row)),
             false => Rows::all(shape, mask),
         }
     }

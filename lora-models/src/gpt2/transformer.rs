@@ -186,7 +186,7 @@ impl Transformer {
         let hidden = match cache {
             Some(cache) => self.forward_cached(input, cache),
             None => {
-                let rows = Rows::all([batch, new], input.attention_mask.clone());
+                let rows = self.rows_without_padding_if(false, &input);
                 self.forward_rows(input, &rows, None)
             }
         };
@@ -196,10 +196,15 @@ impl Transformer {
 
     /// The rows to compute: without padding, where the backend gains by it.
     pub(super) fn rows(&self, input: &Gpt2Input) -> Rows {
+        self.rows_without_padding_if(!needs_all_rows(self), input)
+    }
+
+    /// A mask that hides nothing is none where the backend gains by it, either way.
+    fn rows_without_padding_if(&self, packed: bool, input: &Gpt2Input) -> Rows {
         let shape = input.input_ids.dims();
         let mask = input.attention_mask.clone();
-        match is_fast(&self.ln_f.gamma.val()) && !needs_all_rows(self) {
-            true => Rows::without_padding(shape, mask, |_| true),
+        match is_fast(&self.ln_f.gamma.val()) {
+            true => Rows::without_padding(shape, mask, |_| packed),
             false => Rows::all(shape, mask),
         }
     }

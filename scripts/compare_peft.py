@@ -46,6 +46,16 @@ STEPS = {
         BASE,
         BASE + ["--mode", "apply_lora"],
     ),
+    "burn": (
+        "RoBERTa-base 16×64, against Burn's own encoder of that shape with `apply_lora`",
+        BASE,
+        ["--arch", "burn-encoder", "--mode", "apply_lora"],
+    ),
+    "products": (
+        "RoBERTa-base 16×64, against the products alone, of all layers",
+        BASE,
+        BASE + ["--mode", "products"],
+    ),
     "threads": (
         "RoBERTa-base 16×64, two threads against one",
         BASE + ["--threads", "2"],

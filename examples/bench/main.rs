@@ -8,6 +8,9 @@
 //! Prints one JSON line. `step_s` and `forward_s` are medians over the steps after two warm-ups;
 //! `peak_rss_mb` is the process's.
 
+mod burn_encoder;
+mod products;
+
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -25,6 +28,9 @@ use lora_models::{SequenceClassifier, bert};
 use lora_train::{Method, loss, peak_rss_mb};
 use serde_json::json;
 
+use burn_encoder::BurnEncoder;
+use products::Products;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Arch {
     /// RoBERTa-base with two classes.
@@ -33,6 +39,8 @@ enum Arch {
     Minilm,
     /// GPT-2 (124M) as a language model.
     Gpt2,
+    /// Burn's own transformer encoder in RoBERTa-base's shape, for `apply_lora` and all weights.
+    BurnEncoder,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,6 +52,8 @@ enum Mode {
     ApplyLora,
     /// All weights.
     Full,
+    /// Nothing: the products with the weights of an encoder's linear layers alone.
+    Products,
 }
 
 /// Times training steps.
@@ -105,32 +115,33 @@ fn bench(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .set_precision(std::slice::from_ref(&device))?;
     let device = device.autodiff();
     device.seed(0);
-    match arguments.arch {
-        Arch::RobertaBase => classify(arguments, BertConfig::roberta_base(), 50_000, &device),
-        Arch::Minilm => {
-            let config = BertConfig {
-                hidden_size: 384,
-                num_hidden_layers: 6,
-                intermediate_size: 1536,
-                ..BertConfig::bert_base()
-            };
-            classify(arguments, config, 30_000, &device)
-        }
-        Arch::Gpt2 => language_model(arguments, &device),
+    let config = match arguments.arch {
+        Arch::RobertaBase | Arch::BurnEncoder => BertConfig::roberta_base(),
+        Arch::Minilm => BertConfig {
+            hidden_size: 384,
+            num_hidden_layers: 6,
+            intermediate_size: 1536,
+            ..BertConfig::bert_base()
+        },
+        Arch::Gpt2 => return language_model(arguments, &device),
+    };
+    let config = BertConfig {
+        num_hidden_layers: arguments.layers.unwrap_or(config.num_hidden_layers),
+        ..config
+    };
+    match (arguments.mode, arguments.arch) {
+        (Mode::Products, _) => products(arguments, &config, &device),
+        (_, Arch::BurnEncoder) => burns(arguments, &config, &device),
+        _ => classify(arguments, &config, &device),
     }
 }
 
 fn classify(
     arguments: &Arguments,
-    config: BertConfig,
-    ids: usize,
+    config: &BertConfig,
     device: &Device,
 ) -> Result<(), Box<dyn Error>> {
-    let config = BertConfig {
-        num_hidden_layers: arguments.layers.unwrap_or(config.num_hidden_layers),
-        ..config
-    };
-    let model = bert::SequenceClassification::new(&config, device);
+    let model = bert::SequenceClassification::new(config, device);
     let model = stored(model, arguments)?;
     let targets = arguments.targets.as_deref().unwrap_or("query,value");
     let lora = |config: LoraConfig| Method::lora(config, model.config());
@@ -138,9 +149,8 @@ fn classify(
         Some(method) => method.prepare(model.clone())?,
         None => apply_lora(model.clone(), targets, arguments),
     };
-    let (input, mask) = tokens(arguments, ids, device);
-    let classes = (0..arguments.batch as i32).map(|i| i % 2);
-    let classes = Tensor::<1, Int>::from_data(&classes.collect::<Vec<_>>()[..], device);
+    let (input, mask) = tokens(arguments, config.vocab_size, device);
+    let classes = classes(arguments, device);
     time(arguments, targets, model, |model| {
         let input = EncoderInput {
             attention_mask: Some(mask.clone()),
@@ -150,7 +160,60 @@ fn classify(
     })
 }
 
+/// Burn's own encoder.
+fn burns(
+    arguments: &Arguments,
+    config: &BertConfig,
+    device: &Device,
+) -> Result<(), Box<dyn Error>> {
+    let model = BurnEncoder::new(config, device);
+    let targets = arguments.targets.as_deref().unwrap_or("query,value");
+    let model = match arguments.mode {
+        Mode::ApplyLora => apply_lora(model, targets, arguments),
+        Mode::Full => model,
+        _ => return Err("--arch burn-encoder is for --mode apply_lora and full".into()),
+    };
+    let (input, _) = tokens(arguments, config.vocab_size, device);
+    let classes = classes(arguments, device);
+    time(arguments, targets, model, |model| {
+        loss::cross_entropy(model.logits(input.clone()), classes.clone(), None)
+    })
+}
+
+/// The products alone, as often as steps.
+fn products(
+    arguments: &Arguments,
+    config: &BertConfig,
+    device: &Device,
+) -> Result<(), Box<dyn Error>> {
+    let products = Products::new(
+        config,
+        arguments.batch * arguments.seq,
+        &device.clone().inner(),
+    );
+    let mut seconds: Vec<f64> = (0..arguments.steps + 2)
+        .map(|_| products.seconds())
+        .skip(2)
+        .collect();
+    let step = median(&mut seconds);
+    let line = json!({
+        "arch": name(arguments.arch),
+        "mode": name(arguments.mode),
+        "batch": arguments.batch,
+        "seq": arguments.seq,
+        "step_s": rounded(step, 4),
+        "gflop": rounded(products.gflop(), 1),
+        "gflop_per_s": rounded(products.gflop() / step, 1),
+        "peak_rss_mb": peak_rss_mb().map(|peak| peak.round()),
+    });
+    println!("{line}");
+    Ok(())
+}
+
 fn language_model(arguments: &Arguments, device: &Device) -> Result<(), Box<dyn Error>> {
+    if arguments.mode == Mode::Products {
+        return Err("--mode products is for encoders".into());
+    }
     let small = Gpt2Config::small();
     let config = Gpt2Config {
         n_layer: arguments.layers.unwrap_or(small.n_layer),
@@ -203,7 +266,7 @@ fn method(
     };
     match arguments.mode {
         Mode::Lora => Some(lora(config())),
-        Mode::ApplyLora => None,
+        Mode::ApplyLora | Mode::Products => None,
         Mode::Full => Some(Method::Full),
     }
 }
@@ -227,6 +290,11 @@ fn apply_lora<M: Module>(model: M, targets: &str, arguments: &Arguments) -> M {
     model
         .apply_lora(Lora::new(arguments.rank, arguments.alpha).set_param_group(weights))
         .unfreeze_group(head)
+}
+
+fn classes(arguments: &Arguments, device: &Device) -> Tensor<1, Int> {
+    let classes = (0..arguments.batch as i32).map(|i| i % 2);
+    Tensor::from_data(&classes.collect::<Vec<_>>()[..], device)
 }
 
 /// A batch of random tokens, and the mask that has all of them.

@@ -80,7 +80,7 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     device.seed(config.seed);
     let model_name = arguments.model.as_str();
     let configure = |config: BertConfig| config.with_labels(task.label_names());
-    let quantization = arguments.method.quantization()?;
+    let quantization = arguments.method.quantization(device)?;
     let loaded = SequenceClassification::from_pretrained_quantized(
         model_name,
         configure,

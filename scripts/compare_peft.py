@@ -56,6 +56,11 @@ STEPS = {
         BASE,
         BASE + ["--mode", "products"],
     ),
+    "checkpointing": (
+        "RoBERTa-base 16×64, with gradient checkpointing against without",
+        BASE + ["--gradient-checkpointing"],
+        BASE,
+    ),
     "threads": (
         "RoBERTa-base 16×64, two threads against one",
         BASE + ["--threads", "2"],

@@ -18,13 +18,13 @@ use std::time::Instant;
 use burn::module::{Lora, Module, ParamGroup};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use burn_lora_examples::method_arguments::Base;
+use burn_lora_examples::base_arguments::BaseArguments;
 use clap::{Parser, ValueEnum};
 use lora_core::quantization::quantized;
 use lora_core::{LoraConfig, ParameterReport, TargetModules};
 use lora_models::bert::{BertConfig, EncoderInput};
 use lora_models::gpt2::{CausalLm, Gpt2Config, Gpt2Input};
-use lora_models::{SequenceClassifier, bert};
+use lora_models::{PretrainedModel, SequenceClassifier, bert};
 use lora_train::{Method, loss, peak_rss_mb};
 use serde_json::json;
 
@@ -69,8 +69,11 @@ struct Arguments {
     #[arg(long, default_value_t = 64)]
     seq: usize,
     /// Layers of the model [default: those of the architecture]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "model")]
     layers: Option<usize>,
+    /// Folder of a checkpoint of the architecture, in any size [default: random weights]
+    #[arg(long, value_name = "DIR")]
+    model: Option<String>,
     /// The adapters' rank
     #[arg(long, default_value_t = 8)]
     rank: usize,
@@ -83,9 +86,11 @@ struct Arguments {
     /// What is trained
     #[arg(long, default_value = "lora")]
     mode: Mode,
-    /// How the weights of the base's linear layers are stored
-    #[arg(long, value_enum, default_value_t = Base::F32)]
-    base: Base,
+    #[command(flatten)]
+    base: BaseArguments,
+    /// Compute again for the backward pass what is cheap to compute, instead of keeping it
+    #[arg(long)]
+    gradient_checkpointing: bool,
     /// Steps that are timed
     #[arg(long, default_value_t = 8)]
     steps: usize,
@@ -113,7 +118,10 @@ fn bench(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     arguments
         .device
         .set_precision(std::slice::from_ref(&device))?;
-    let device = device.autodiff();
+    let device = match arguments.gradient_checkpointing {
+        true => device.autodiff().gradient_checkpointing(),
+        false => device.autodiff(),
+    };
     device.seed(0);
     let config = match arguments.arch {
         Arch::RobertaBase | Arch::BurnEncoder => BertConfig::roberta_base(),
@@ -141,15 +149,16 @@ fn classify(
     config: &BertConfig,
     device: &Device,
 ) -> Result<(), Box<dyn Error>> {
-    let model = bert::SequenceClassification::new(config, device);
-    let model = stored(model, arguments)?;
+    let model = base(arguments, device, || {
+        bert::SequenceClassification::new(config, device)
+    })?;
     let targets = arguments.targets.as_deref().unwrap_or("query,value");
     let lora = |config: LoraConfig| Method::lora(config, model.config());
     let model = match method(arguments, targets, lora) {
         Some(method) => method.prepare(model.clone())?,
         None => apply_lora(model.clone(), targets, arguments),
     };
-    let (input, mask) = tokens(arguments, config.vocab_size, device);
+    let (input, mask) = tokens(arguments, model.config().vocab_size, device);
     let classes = classes(arguments, device);
     time(arguments, targets, model, |model| {
         let input = EncoderInput {
@@ -219,14 +228,14 @@ fn language_model(arguments: &Arguments, device: &Device) -> Result<(), Box<dyn 
         n_layer: arguments.layers.unwrap_or(small.n_layer),
         ..small
     };
-    let model = stored(CausalLm::new(&config, device), arguments)?;
+    let model = base(arguments, device, || CausalLm::new(&config, device))?;
     let targets = arguments.targets.as_deref().unwrap_or("c_attn");
     let lora = |config: LoraConfig| Method::causal_lora(config, model.config());
     let model = match method(arguments, targets, lora) {
         Some(method) => method.prepare(model.clone())?,
         None => apply_lora(model.clone(), targets, arguments),
     };
-    let (ids, mask) = tokens(arguments, 50_000, device);
+    let (ids, mask) = tokens(arguments, model.config().vocab_size, device);
     let (batch, seq) = (arguments.batch, arguments.seq);
     let next = ids.clone().slice([0..batch, 1..seq]);
     let next = next.reshape([batch * (seq - 1)]);
@@ -243,12 +252,23 @@ fn language_model(arguments: &Arguments, device: &Device) -> Result<(), Box<dyn 
     })
 }
 
-/// `model` with its weights as `--base` says.
-fn stored<M: Module>(model: M, arguments: &Arguments) -> Result<M, Box<dyn Error>> {
-    match (arguments.base.quantization(), arguments.mode) {
-        (None, _) => Ok(model),
-        (Some(quantization), Mode::Lora) => Ok(quantization.quantize(model)?),
-        (Some(_), _) => Err("--base is for --mode lora".into()),
+/// The model of `--model`, or a `fresh` one, with its weights as `--base` says.
+fn base<M: PretrainedModel>(
+    arguments: &Arguments,
+    device: &Device,
+    fresh: impl FnOnce() -> M,
+) -> Result<M, Box<dyn Error>> {
+    let quantization = arguments.base.quantization(device)?;
+    if quantization.is_some() && arguments.mode != Mode::Lora {
+        return Err("--base is for --mode lora".into());
+    }
+    match (&arguments.model, quantization) {
+        (None, None) => Ok(fresh()),
+        (None, Some(quantization)) => Ok(quantization.quantize(fresh())?),
+        (Some(model), quantization) => {
+            let read = M::from_pretrained_quantized(model, |c| c, quantization.as_ref(), device)?;
+            Ok(read.model)
+        }
     }
 }
 
@@ -341,8 +361,10 @@ fn time<M: Module>(
     let line = json!({
         "arch": name(arguments.arch),
         "mode": name(arguments.mode),
-        "base": arguments.base.quantization().map(|base| base.format()).transpose()?.map(|f| f.name()),
+        "base": name(arguments.base.base),
+        "activations": arguments.base.activations.to_string(),
         "matmul_precision": arguments.device.matmul_precision.to_string(),
+        "gradient_checkpointing": arguments.gradient_checkpointing,
         "batch": arguments.batch,
         "seq": arguments.seq,
         "rank": arguments.rank,

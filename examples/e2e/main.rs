@@ -49,7 +49,7 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let model_name = named(&arguments.model, "gpt2-tiny");
     device.seed(config.seed);
-    let quantization = arguments.method.quantization()?;
+    let quantization = arguments.method.quantization(device)?;
     let quantization = quantization.as_ref();
     let loaded = CausalLm::from_pretrained_quantized(&model_name, |c| c, quantization, device)?;
     println!("model: {model_name}: {}", loaded.report);

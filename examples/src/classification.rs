@@ -122,7 +122,7 @@ pub fn fine_tune<M: Classifier>(
     let loaded = M::from_pretrained_quantized(
         &model_name,
         |config| M::configure(config, arguments.labels),
-        arguments.method.quantization()?.as_ref(),
+        arguments.method.quantization(device)?.as_ref(),
         device,
     )?;
     println!("model: {model_name}: {}", loaded.report);

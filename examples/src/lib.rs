@@ -1,5 +1,6 @@
 //! What the programs share: devices, errors and the embedded files.
 
+pub mod base_arguments;
 #[cfg(doctest)]
 mod book;
 pub mod classification;

@@ -3,11 +3,14 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use lora_core::quantization::{QuantizationConfig, WeightFormat};
+use lora_core::quantization::QuantizationConfig;
 use lora_core::{FactorizeConfig, LoraConfig, TargetModules, TaskType};
 use lora_models::TextConfig;
 use lora_train::Method;
+
+use crate::base_arguments::BaseArguments;
 
 /// What to train.
 #[derive(Debug, Clone, Args)]
@@ -32,42 +35,9 @@ pub struct MethodArguments {
     /// Dropout before the adapters
     #[arg(long, value_name = "P")]
     pub lora_dropout: Option<f64>,
-    /// How the weights of the model's linear layers are stored, but for its head; in fewer bits than 32
-    /// they take less memory (QLoRA)
-    #[arg(long, value_enum, default_value_t = Base::F32)]
-    pub base: Base,
-}
-
-/// How a base's weights are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Base {
-    /// 32-bit floats
-    F32,
-    /// 16-bit floats with the range of 32-bit ones
-    Bf16,
-    /// 16-bit floats up to 65504
-    F16,
-    /// 4-bit normal floats
-    Nf4,
-    /// 4-bit floats
-    Fp4,
-    /// 8-bit whole numbers
-    Int8,
-}
-
-impl Base {
-    /// What is told the model that is loaded; `None` for 32-bit floats.
-    pub fn quantization(self) -> Option<QuantizationConfig> {
-        let format = match self {
-            Self::F32 => return None,
-            Self::Bf16 => WeightFormat::Bf16,
-            Self::F16 => WeightFormat::F16,
-            Self::Nf4 => WeightFormat::Nf4,
-            Self::Fp4 => WeightFormat::Fp4,
-            Self::Int8 => WeightFormat::Int8,
-        };
-        Some(QuantizationConfig::new(format))
-    }
+    /// How the weights of the model are stored and multiplied.
+    #[command(flatten)]
+    pub base: BaseArguments,
 }
 
 /// A way to fine-tune.
@@ -106,9 +76,12 @@ impl MethodArguments {
     ///
     /// # Errors
     ///
-    /// A method that trains them.
-    pub fn quantization(&self) -> Result<Option<QuantizationConfig>, Box<dyn Error>> {
-        match (self.base.quantization(), self.method) {
+    /// A method that trains them, and as [`BaseArguments::quantization`].
+    pub fn quantization(
+        &self,
+        device: &Device,
+    ) -> Result<Option<QuantizationConfig>, Box<dyn Error>> {
+        match (self.base.quantization(device)?, self.method) {
             (Some(_), Kind::Full | Kind::Factorized) => Err(
                 "--base: weights in fewer bits than 32 cannot be trained; leave --method out"
                     .into(),

@@ -113,7 +113,7 @@ pub fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let model_name = named(&arguments.model, "roberta-tiny");
     device.seed(config.seed);
-    let quantization = arguments.method.quantization()?;
+    let quantization = arguments.method.quantization(device)?;
     let quantization = quantization.as_ref();
     let loaded =
         QuestionAnswering::from_pretrained_quantized(&model_name, |c| c, quantization, device)?;

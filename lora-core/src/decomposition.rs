@@ -1,12 +1,10 @@
 //! Matrix decompositions, on the host and in double precision.
 
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
-use nalgebra::{DMatrix, SymmetricEigen};
+use faer::MatRef;
+use nalgebra::DMatrix;
 
 pub(crate) type Matrix = DMatrix<f64>;
-
-/// Steps of the implicit QR iteration for each eigenvalue; two or three are usual.
-const STEPS: usize = 60;
 
 /// The largest singular triplets of a matrix, the largest first.
 #[derive(Debug, Clone)]
@@ -32,49 +30,21 @@ impl Svd {
 /// The `rank` largest singular triplets of `a`, or `None` if `a` is not finite or the iteration
 /// does not converge.
 pub(crate) fn svd(a: &Matrix, rank: usize) -> Option<Svd> {
-    let (rows, columns) = a.shape();
-    if rows < columns {
-        return svd(&a.transpose(), rank).map(Svd::swapped);
-    }
     if !a.iter().all(|value| value.is_finite()) {
         return None;
     }
-    // nalgebra's own decomposition has wrong vectors for some matrices of less than full rank, its
-    // symmetric one has none. The squares of 32-bit floats fit into 64 bits, so nothing that matters
-    // to such a matrix is lost between the singular values and their squares.
-    let eigen = SymmetricEigen::try_new(gram(a), f64::EPSILON, STEPS * columns)?;
-    let largest = descending(eigen.eigenvalues.as_slice());
-    let v = eigen.eigenvectors.select_columns(&largest[..rank]);
-    let image = a * &v;
-    let norms: Vec<f64> = image.column_iter().map(|column| column.norm()).collect();
-    // Where nothing but rounding is left the order is no longer that of the squares.
-    let order = descending(&norms);
+    let (rows, columns) = a.shape();
+    let found = MatRef::from_column_major_slice(a.as_slice(), rows, columns).thin_svd();
+    let found = found.ok()?;
+    let largest = |vectors: MatRef<'_, f64>| {
+        Matrix::from_fn(vectors.nrows(), rank, |row, column| vectors[(row, column)])
+    };
+    let values = found.S().column_vector();
     Some(Svd {
-        u: orthonormal(image.select_columns(&order)),
-        s: order.iter().map(|i| norms[*i]).collect(),
-        v: v.select_columns(&order),
+        u: largest(found.U()),
+        s: (0..rank).map(|i| values[i]).collect(),
+        v: largest(found.V()),
     })
-}
-
-/// `aᵀ·a`.
-fn gram(a: &Matrix) -> Matrix {
-    let columns = a.ncols();
-    let mut gram = Matrix::zeros(columns, columns);
-    for j in 0..columns {
-        for i in 0..=j {
-            let dot = a.column(i).dot(&a.column(j));
-            gram[(i, j)] = dot;
-            gram[(j, i)] = dot;
-        }
-    }
-    gram
-}
-
-/// The places of `values`, the largest first.
-fn descending(values: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|i, j| values[*j].total_cmp(&values[*i]));
-    order
 }
 
 /// The `rank` largest singular triplets of `a·b`, from those of a matrix with the side of `b`.

@@ -34,6 +34,11 @@ pub enum LoraError {
         /// What was asked for.
         precision: crate::ops::MatmulPrecision,
     },
+    /// Inputs cannot be multiplied in 8 bits here.
+    #[error(
+        "activations in 8 bits need the flex backend, on this device and in this build: leave them in f32"
+    )]
+    Activations,
     /// A configuration is not valid JSON, or a field of it has the wrong type.
     #[error("{path} is not a LoRA configuration: {message}", path = path.display())]
     ConfigSyntax {

@@ -105,7 +105,7 @@ pub(crate) fn forward<const D: usize>(
     let mut shape = input.dims();
     let d_input = shape[D - 1];
     let rows = shape[..D - 1].iter().product::<usize>();
-    let x = input.reshape([rows, d_input]);
+    let x = reshaped(input, [rows, d_input]);
     let copies = weight.reparameterization::<SavedCopies<2>>();
     let mixed = copies.and_then(|copies| Some((copies, copies.mixed()?)));
     let output = if let Some(adapters) = weight.reparameterization::<LoraAdapters>() {
@@ -121,7 +121,16 @@ pub(crate) fn forward<const D: usize>(
         linear(x, weight.val(), bias.map(Param::val))
     };
     shape[D - 1] = output.dims()[1];
-    output.reshape(shape)
+    reshaped(output, shape)
+}
+
+/// `tensor` in another shape; a matrix that stays one is no node of its own, which would keep what is
+/// reshaped in case that gradient checkpointing asks for it.
+fn reshaped<const D: usize, const E: usize>(tensor: Tensor<D>, shape: [usize; E]) -> Tensor<E> {
+    match tensor.dims()[..] == shape[..] {
+        true => Tensor::from_dispatch(tensor.into_dispatch()),
+        false => tensor.reshape(shape),
+    }
 }
 
 /// What Burn's display shows of a linear layer.

@@ -10,6 +10,7 @@
     reason = "`macerator::with_simd` compiles a function for each `S`, whether its body names it or not"
 )]
 
+mod activations;
 #[cfg(all(feature = "flex", target_arch = "x86_64", target_os = "linux"))]
 mod amx;
 mod attention;
@@ -23,6 +24,8 @@ mod gelu;
 #[cfg(feature = "flex")]
 mod gemm;
 #[cfg(feature = "flex")]
+mod int8;
+#[cfg(feature = "flex")]
 mod kernels;
 mod layer_norm;
 mod linear;
@@ -30,9 +33,13 @@ mod linear;
 mod panels;
 mod precision;
 #[cfg(feature = "flex")]
+mod recompute;
+#[cfg(feature = "flex")]
 mod simd;
+pub(crate) mod table;
 mod tied_linear;
 
+pub use activations::{Activations, activations, has_int8_activations, set_activations};
 pub use attention::{AttentionOptions, Sequences, attention, self_attention};
 pub use cross_entropy::cross_entropies;
 pub use dropout::{dropout, dropout_add, dropout_probability};

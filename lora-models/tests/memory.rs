@@ -1,12 +1,14 @@
-//! Loading a model takes little more memory than the model.
+//! Loading a model takes little more memory than the model, and a step less if it computes again.
 
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
 
-use lora_core::default_device;
-use lora_models::bert::{BertConfig, SequenceClassification};
-use lora_models::{Precision, PretrainedModel};
+use burn::tensor::{Int, Tensor};
+use lora_core::state::initialize;
+use lora_core::{LoraConfig, default_device};
+use lora_models::bert::{BertConfig, EncoderInput, SequenceClassification};
+use lora_models::{Precision, PretrainedModel, SequenceClassifier};
 
 /// Set in the process that only loads, to the folder it loads.
 const CHILD: &str = "LORA_MODELS_LOAD";
@@ -71,5 +73,61 @@ fn loading_peaks_below_one_point_two_times_the_model() {
     assert!(
         ratio > 0.9 && ratio < 1.2,
         "the peak is {ratio:.2} times the model"
+    );
+}
+
+/// Set in the process that only trains, to whether it computes outputs again.
+const STEP: &str = "LORA_MODELS_STEP";
+
+#[test]
+fn a_step_takes_less_memory_if_outputs_are_computed_again() {
+    if let Ok(again) = std::env::var(STEP) {
+        let device = default_device().autodiff();
+        let device = match again.as_str() {
+            "again" => device.gradient_checkpointing(),
+            _ => device,
+        };
+        let config = BertConfig {
+            vocab_size: 100,
+            hidden_size: 256,
+            num_hidden_layers: 6,
+            num_attention_heads: 4,
+            intermediate_size: 1024,
+            ..BertConfig::roberta_base()
+        };
+        let model = SequenceClassification::new(&config, &device);
+        let lora = LoraConfig::new().with_target_modules(vec!["query".into(), "value".into()]);
+        let model = lora.inject(model).unwrap();
+        initialize(&model);
+        let before = peak();
+        let ids = Tensor::<2, Int>::full([16, 256], 7, &device);
+        let logits = model.logits(EncoderInput::new(ids));
+        let _ = logits.sum().backward();
+        println!("peak {}", peak() - before);
+        return;
+    }
+    let peak = |again: &str| {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "a_step_takes_less_memory_if_outputs_are_computed_again",
+                "--nocapture",
+            ])
+            .env(STEP, again)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        let peak = text.split("peak ").nth(1).unwrap();
+        peak.split_whitespace()
+            .next()
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
+    };
+    let (again, kept) = (peak("again"), peak("kept"));
+    assert!(
+        again < 0.85 * kept && again > 0.2 * kept,
+        "{again} bytes against {kept}"
     );
 }

@@ -2,7 +2,7 @@
 
 pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
-mod transposed;
+pub(crate) mod transposed;
 
 use gemm::Parallelism;
 

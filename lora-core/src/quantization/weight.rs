@@ -169,6 +169,18 @@ impl PackedWeight {
         other_layout(info, TensorData::new(self.dequantize(), self.shape))
     }
 
+    /// The codes and what one step is in each row, if it is stored in whole numbers of 8 bits.
+    #[cfg(feature = "flex")]
+    pub(crate) fn int8(&self) -> Option<(&[i8], Vec<f32>)> {
+        match &self.codes {
+            Codes::Int8 { codes, scales } => {
+                let steps = scales.iter().map(|scale| int8::value(1, *scale));
+                Some((codes, steps.collect()))
+            }
+            _ => None,
+        }
+    }
+
     /// Sets `to` to the values of a row that begin at `column`.
     fn part_of_row(&self, row: usize, column: usize, to: &mut [f32]) {
         self.each(row, column..column + to.len(), |i, value| to[i] = value);

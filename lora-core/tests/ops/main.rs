@@ -1,6 +1,7 @@
 //! The fused operations against the same in Burn's own operations.
 
 mod attention;
+mod checkpointing;
 mod common;
 mod cross_entropy;
 mod dropout;

@@ -10,6 +10,7 @@ use burn::backend::tensor::FloatTensor;
 
 use super::Gelu;
 use crate::ops::backend::LoraKernels;
+use crate::ops::recompute::Recompute;
 
 #[derive(Debug)]
 struct GeluBackward;
@@ -35,9 +36,14 @@ pub(crate) fn gelu<B: LoraKernels, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B, C>>,
     form: Gelu,
 ) -> FloatTensor<Autodiff<B, C>> {
+    let again = Recompute::new([x.node().id()], move |x: FloatTensor<B>| {
+        B::fused_gelu_forward(x, form)
+    });
     match GeluBackward
         .prepare::<C>([x.node()])
-        .compute_bound()
+        .memory_bound()
+        .retro_forward(again)
+        .parents([&x])
         .stateful()
     {
         OpsKind::Tracked(mut node) => {

@@ -71,13 +71,14 @@ pub(crate) fn multiply_if_faster(
 
 /// The rows and columns of the product that are computed together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Job {
-    rows: Range<usize>,
-    columns: Range<usize>,
+pub(crate) struct Job {
+    pub(crate) rows: Range<usize>,
+    pub(crate) columns: Range<usize>,
 }
 
-/// Shares `m` rows and `n` columns out to the threads: by rows, as far as there are enough of them.
-fn jobs(m: usize, n: usize, threads: usize) -> Vec<Job> {
+/// Shares `m` rows and `n` columns out to the threads: by rows, as far as there are enough of them. A job
+/// begins at a multiple of 6 rows and of 64 columns.
+pub(crate) fn jobs(m: usize, n: usize, threads: usize) -> Vec<Job> {
     let mut parts = threads.min(m / ROWS.start).max(1);
     if m > parts * ROWS.end {
         parts = m.div_ceil(ROWS.end).next_multiple_of(parts);
@@ -285,7 +286,7 @@ fn store_half(to: &mut [f32], vector: __m512) {
 /// in memory.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: &mut [__m512; LANES]) {
+pub(crate) fn transpose(rows: &mut [__m512; LANES]) {
     let mut pairs = [_mm512_setzero_pd(); LANES];
     for i in (0..LANES).step_by(2) {
         pairs[i] = _mm512_castps_pd(_mm512_unpacklo_ps(rows[i], rows[i + 1]));

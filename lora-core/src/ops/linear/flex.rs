@@ -15,7 +15,6 @@ use crate::ops::backend::{LinearState, LinearWeight};
 use crate::ops::dropout::flex::scale_rows;
 use crate::ops::flex::{Buffer, Values, for_rows, tensor};
 use crate::ops::gemm::write;
-use crate::ops::panels::multiply;
 use crate::quantization::PackedWeight;
 use low_rank::{Backward, Input, Slopes};
 use narrow::transposed;
@@ -64,7 +63,7 @@ pub(crate) fn forward(
             [false; 2],
             1.0,
         ),
-        Weight::Packed(weight) => multiply(&mut out, is_set, &x, &packed::Forward(weight)),
+        Weight::Packed(weight) => packed::forward(&mut out, is_set, &x, weight),
     }
     (tensor(out, Shape::new([rows, d_out])), narrow)
 }
@@ -127,9 +126,7 @@ pub(crate) fn backward(
                 [false, true],
                 1.0,
             ),
-            Weight::Packed(weight) => {
-                multiply(&mut out, is_set, &gradient, &packed::Backward(weight));
-            }
+            Weight::Packed(weight) => packed::backward(&mut out, is_set, &gradient, weight),
         }
         tensor(out, Shape::new([rows, d_in]))
     });

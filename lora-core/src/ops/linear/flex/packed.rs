@@ -2,11 +2,47 @@
 
 use std::ops::Range;
 
-use crate::ops::panels::Panels;
+use crate::ops::int8::{self, Side};
+use crate::ops::panels::{Panels, multiply};
+use crate::ops::{Activations, activations};
 use crate::quantization::PackedWeight;
 
+/// Writes the product of a layer's input with the weight, or adds it if `add`.
+pub(super) fn forward(to: &mut [f32], add: bool, x: &[f32], weight: &PackedWeight) {
+    if !in_whole_numbers(to, add, x, weight, Side::Inputs) {
+        multiply(to, add, x, &Forward(weight));
+    }
+}
+
+/// Writes the product of the gradient of a layer's output with the weight, or adds it if `add`.
+pub(super) fn backward(to: &mut [f32], add: bool, gradient: &[f32], weight: &PackedWeight) {
+    if !in_whole_numbers(to, add, gradient, weight, Side::Outputs) {
+        multiply(to, add, gradient, &Backward(weight));
+    }
+}
+
+/// The same with both sides in 8 bits, if that is asked for and the weight is in 8 bits: then it is true.
+fn in_whole_numbers(
+    to: &mut [f32],
+    add: bool,
+    x: &[f32],
+    weight: &PackedWeight,
+    side: Side,
+) -> bool {
+    match weight.int8() {
+        Some((codes, steps)) if activations() == Activations::Int8 => {
+            let weight = int8::Weight {
+                codes,
+                steps: &steps,
+            };
+            int8::multiply(to, add, x, weight, side)
+        }
+        _ => false,
+    }
+}
+
 /// The weight as `[d_in, d_out]`: what a layer's input is multiplied with.
-pub(super) struct Forward<'a>(pub(super) &'a PackedWeight);
+struct Forward<'a>(&'a PackedWeight);
 
 impl Panels for Forward<'_> {
     fn dims(&self) -> [usize; 2] {
@@ -25,7 +61,7 @@ impl Panels for Forward<'_> {
 }
 
 /// The weight as `[d_out, d_in]`: what the gradient of a layer's output is multiplied with.
-pub(super) struct Backward<'a>(pub(super) &'a PackedWeight);
+struct Backward<'a>(&'a PackedWeight);
 
 impl Panels for Backward<'_> {
     fn dims(&self) -> [usize; 2] {

@@ -2,12 +2,12 @@
 
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::{Embedding, Initializer};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::module::embedding;
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::LoraAdapters;
 use crate::adapters::MixedBatch;
 use crate::modules_to_save::{SavedCopies, value_for};
-use crate::ops::table::{lookup, parts};
 
 /// An embedding table that knows about [`LoraAdapter`](crate::LoraAdapter)s.
 ///
@@ -36,20 +36,9 @@ impl LoraEmbeddingConfig {
     /// A table without adapter.
     pub fn init(&self, device: &Device) -> LoraEmbedding {
         let shape = [self.n_embedding, self.d_model];
-        let parts = parts(shape, device);
-        let weight = match parts.len() > 1 {
-            false => self.initializer.init(shape, device),
-            true => {
-                let values = parts.into_iter().flat_map(|rows| {
-                    let part = self
-                        .initializer
-                        .init::<2, _>([rows.len(), self.d_model], device);
-                    part.val().into_data().iter::<f32>().collect::<Vec<_>>()
-                });
-                Param::from_data(TensorData::new(values.collect(), shape), device)
-            }
-        };
-        LoraEmbedding { weight }
+        LoraEmbedding {
+            weight: self.initializer.init(shape, device),
+        }
     }
 }
 
@@ -75,7 +64,7 @@ impl LoraEmbedding {
         let copies = self.weight.reparameterization::<SavedCopies<2>>();
         match copies.and_then(|copies| Some((copies, copies.mixed()?))) {
             Some((copies, batch)) => self.by_row(ids, copies, batch),
-            None => lookup(self.weight.val(), ids),
+            None => embedding(self.weight.val(), ids),
         }
     }
 
@@ -90,7 +79,7 @@ impl LoraEmbedding {
         let ids = ids.reshape([rows * sequence, 1]);
         let has = |adapter: &str| copies.get(adapter).is_some();
         let vectors = batch.through_copies(ids, has, |adapter, ids| {
-            lookup(value_for(&self.weight, adapter), ids).squeeze_dim(1)
+            embedding(value_for(&self.weight, adapter), ids).squeeze_dim(1)
         });
         let [_, d_model] = vectors.dims();
         vectors.reshape([rows, sequence, d_model])

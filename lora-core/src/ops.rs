@@ -36,7 +36,6 @@ mod precision;
 mod recompute;
 #[cfg(feature = "flex")]
 mod simd;
-pub(crate) mod table;
 mod tied_linear;
 
 pub use activations::{Activations, activations, has_int8_activations, set_activations};

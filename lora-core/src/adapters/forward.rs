@@ -6,7 +6,6 @@ use burn::tensor::{Int, Tensor};
 
 use super::LoraAdapters;
 use super::attachments::aside;
-use crate::ops::table::lookup;
 
 impl LoraAdapters {
     /// The linear layer's output with the active adapters.
@@ -51,7 +50,7 @@ impl LoraAdapters {
     /// - `ids`: `[batch, sequence]`
     /// - output: `[batch, sequence, d_model]`
     pub(crate) fn embedding(&self, ids: Tensor<2, Int>, weight: Tensor<2>) -> Tensor<3> {
-        let output = lookup(weight.clone(), ids.clone());
+        let output = embedding(weight.clone(), ids.clone());
         let shape = output.dims();
         let [batch, sequence, d_model] = shape;
         let rows = batch * sequence;

@@ -30,5 +30,5 @@ pub fn tied_linear(x: Tensor<2>, table: Tensor<2>) -> Tensor<2> {
         let (x, table) = (x.into_dispatch(), table.into_dispatch());
         return Tensor::from_dispatch(burn::backend::Dispatch::fused_tied_linear(x, table));
     }
-    super::table::product(x, table)
+    x.matmul(table.transpose())
 }

@@ -5,6 +5,7 @@
 use std::process::Command;
 
 use burn::tensor::{Int, Tensor};
+use lora_core::quantization::{QuantizationConfig, WeightFormat, quantized};
 use lora_core::state::initialize;
 use lora_core::{LoraConfig, default_device};
 use lora_models::bert::{BertConfig, EncoderInput, SequenceClassification};
@@ -130,4 +131,42 @@ fn a_step_takes_less_memory_if_outputs_are_computed_again() {
         again < 0.85 * kept && again > 0.2 * kept,
         "{again} bytes against {kept}"
     );
+}
+
+/// Set in the process that only quantizes.
+const QUANTIZE: &str = "LORA_MODELS_QUANTIZE";
+
+/// A graph that may compute again had kept each weight that was read.
+#[test]
+fn quantizing_on_a_device_that_computes_again_keeps_no_dense_weight() {
+    let config = BertConfig {
+        vocab_size: 100,
+        hidden_size: 512,
+        num_hidden_layers: 12,
+        num_attention_heads: 8,
+        intermediate_size: 2048,
+        ..BertConfig::roberta_base()
+    };
+    if std::env::var(QUANTIZE).is_ok() {
+        let device = default_device().autodiff().gradient_checkpointing();
+        let before = peak();
+        let model = SequenceClassification::new(&config, &device);
+        let nf4 = QuantizationConfig::new(WeightFormat::Nf4);
+        let model = nf4.quantize(model).unwrap();
+        println!("peak {}", peak() - before);
+        assert!(!quantized(&model).is_empty());
+        return;
+    }
+    let name = "quantizing_on_a_device_that_computes_again_keeps_no_dense_weight";
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(QUANTIZE, "yes")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let peak = text.split("peak ").nth(1).unwrap();
+    let peak: f64 = peak.split_whitespace().next().unwrap().parse().unwrap();
+    let dense = (4 * 12 * 12 * 512 * 512) as f64;
+    assert!(peak < 0.5 * dense, "{peak} bytes, {dense} of dense weights");
 }

@@ -220,7 +220,12 @@ impl Edit for Quantize<'_> {
                 message: message.to_string(),
             }),
             None => {
-                let data = base.base().transpose().into_data().convert::<f32>();
+                let data = base
+                    .base()
+                    .without_autodiff()
+                    .transpose()
+                    .into_data()
+                    .convert::<f32>();
                 self.config.pack(path, data, self.format)
             }
         };

@@ -63,7 +63,7 @@ pub enum Base {
 
 impl Base {
     /// What is told the model that is loaded; `None` for 32-bit floats.
-    pub fn quantization(self) -> Option<QuantizationConfig> {
+    fn quantization(self) -> Option<QuantizationConfig> {
         let format = match self {
             Self::F32 => return None,
             Self::Bf16 => WeightFormat::Bf16,

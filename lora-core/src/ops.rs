@@ -24,6 +24,8 @@ mod gelu;
 #[cfg(feature = "flex")]
 mod gemm;
 #[cfg(feature = "flex")]
+mod gradients;
+#[cfg(feature = "flex")]
 mod int8;
 #[cfg(feature = "flex")]
 mod kernels;

@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::ffi::OsStr;
 use std::process::Command;
 
 use burn::tensor::{Int, Tensor};
@@ -27,6 +28,19 @@ fn peak() -> usize {
         .unwrap()
         .parse::<usize>()
         .unwrap()
+}
+
+/// What the test `name` says of its peak in a process of its own, in which `variable` is set.
+fn peak_of(name: &str, variable: &str, value: impl AsRef<OsStr>) -> f64 {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(variable, value)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let peak = text.split("peak ").nth(1).unwrap();
+    peak.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[test]
@@ -55,22 +69,8 @@ fn loading_peaks_below_one_point_two_times_the_model() {
         .unwrap()
         .len() as f64;
 
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "loading_peaks_below_one_point_two_times_the_model",
-            "--nocapture",
-        ])
-        .env(CHILD, folder.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let peak = text
-        .split("peak ")
-        .nth(1)
-        .and_then(|rest| rest.split_whitespace().next());
-    let ratio = peak.unwrap().parse::<f64>().unwrap() / size;
-    assert!(output.status.success(), "{text}");
+    let name = "loading_peaks_below_one_point_two_times_the_model";
+    let ratio = peak_of(name, CHILD, folder.path()) / size;
     assert!(
         ratio > 0.9 && ratio < 1.2,
         "the peak is {ratio:.2} times the model"
@@ -107,26 +107,8 @@ fn a_step_takes_less_memory_if_outputs_are_computed_again() {
         println!("peak {}", peak() - before);
         return;
     }
-    let peak = |again: &str| {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "a_step_takes_less_memory_if_outputs_are_computed_again",
-                "--nocapture",
-            ])
-            .env(STEP, again)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{text}");
-        let peak = text.split("peak ").nth(1).unwrap();
-        peak.split_whitespace()
-            .next()
-            .unwrap()
-            .parse::<f64>()
-            .unwrap()
-    };
-    let (again, kept) = (peak("again"), peak("kept"));
+    let name = "a_step_takes_less_memory_if_outputs_are_computed_again";
+    let (again, kept) = (peak_of(name, STEP, "again"), peak_of(name, STEP, "kept"));
     assert!(
         again < 0.85 * kept && again > 0.2 * kept,
         "{again} bytes against {kept}"
@@ -158,15 +140,7 @@ fn quantizing_on_a_device_that_computes_again_keeps_no_dense_weight() {
         return;
     }
     let name = "quantizing_on_a_device_that_computes_again_keeps_no_dense_weight";
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(QUANTIZE, "yes")
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{text}");
-    let peak = text.split("peak ").nth(1).unwrap();
-    let peak: f64 = peak.split_whitespace().next().unwrap().parse().unwrap();
+    let peak = peak_of(name, QUANTIZE, "yes");
     let dense = (4 * 12 * 12 * 512 * 512) as f64;
     assert!(peak < 0.5 * dense, "{peak} bytes, {dense} of dense weights");
 }

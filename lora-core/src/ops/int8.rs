@@ -28,6 +28,16 @@ pub(crate) enum Side {
     Outputs,
 }
 
+impl Side {
+    /// How long the sums are, and how many columns the product has.
+    fn of(self, d_in: usize, d_out: usize) -> (usize, usize) {
+        match self {
+            Self::Inputs => (d_in, d_out),
+            Self::Outputs => (d_out, d_in),
+        }
+    }
+}
+
 /// Writes the product of `x` with the weight, or adds it to what `to` has if `add`; false, and nothing is
 /// written, if the sums are too long for 32 bits.
 ///
@@ -37,10 +47,7 @@ pub(crate) enum Side {
 pub(crate) fn multiply(to: &mut [f32], add: bool, x: &[f32], weight: Weight, side: Side) -> bool {
     let d_out = weight.steps.len();
     let d_in = weight.codes.len() / d_out.max(1);
-    let (length, columns) = match side {
-        Side::Inputs => (d_in, d_out),
-        Side::Outputs => (d_out, d_in),
-    };
+    let (length, columns) = side.of(d_in, d_out);
     let rows = x.len() / length.max(1);
     assert_eq!(
         [weight.codes.len(), x.len(), to.len()],
@@ -204,10 +211,7 @@ mod tests {
             codes: &codes,
             steps: &steps,
         };
-        let (length, columns) = match side {
-            Side::Inputs => (d_in, d_out),
-            Side::Outputs => (d_out, d_in),
-        };
+        let (length, columns) = side.of(d_in, d_out);
         let (x, start) = (values(rows * length, 1), values(rows * columns, 3));
         let left = Left::round(&x, length, (side == Side::Outputs).then_some(&steps[..]));
         let product = Product {

@@ -154,7 +154,7 @@ impl Encoder {
     /// `vocab_size`, as every Burn lookup does; the tokenizer's `max_len` prevents both.
     pub fn forward(&self, input: EncoderInput) -> Tensor<3> {
         let [batch, sequence] = input.input_ids.dims();
-        let rows = self.rows(&input, true, |_| false);
+        let rows = self.rows(&input, |_| false);
         let mut hidden = self.embed(input, &rows);
         for layer in &self.encoder.layer {
             hidden = layer.forward(hidden, &rows.sequences, None);
@@ -174,7 +174,8 @@ impl Encoder {
     ///
     /// As [`forward`](Self::forward).
     pub(crate) fn forward_rows(&self, input: EncoderInput) -> (Tensor<2>, Rows) {
-        let rows = self.rows(&input, needs_all_rows(self), |_| true);
+        let all = needs_all_rows(self);
+        let rows = self.rows(&input, |_| !all);
         let mut hidden = self.embed(input, &rows);
         for layer in &self.encoder.layer {
             hidden = layer.forward(hidden, &rows.sequences, None);
@@ -196,7 +197,7 @@ impl Encoder {
     pub fn forward_first(&self, input: EncoderInput) -> Tensor<2> {
         let device = input.input_ids.device();
         let all = needs_all_rows(self);
-        let rows = self.rows(&input, all, |row| row[0]);
+        let rows = self.rows(&input, |row| !all && row[0]);
         let first = rows.first(&device);
         let mut hidden = self.embed(input, &rows);
         let Some((last, layers)) = self.encoder.layer.split_last() else {
@@ -213,13 +214,13 @@ impl Encoder {
         last.forward(hidden, &sequences, Some(first))
     }
 
-    /// Without padding, unless `all` are asked for or a sequence does not `fit`. Either way, a mask
-    /// that hides nothing is none where the backend gains by it.
-    fn rows(&self, input: &EncoderInput, all: bool, fits: impl Fn(&[bool]) -> bool) -> Rows {
+    /// Without padding, unless a sequence does not `fit`. Either way, a mask that hides nothing is none
+    /// where the backend gains by it.
+    fn rows(&self, input: &EncoderInput, fits: impl Fn(&[bool]) -> bool) -> Rows {
         let shape = input.input_ids.dims();
         let mask = input.attention_mask.clone();
         match is_fast(&self.embeddings.norm.gamma.val()) {
-            true => Rows::without_padding(shape, mask, |row| !all && fits(row)),
+            true => Rows::without_padding(shape, mask, fits),
             false => Rows::all(shape, mask),
         }
     }

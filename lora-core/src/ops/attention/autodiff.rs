@@ -10,6 +10,7 @@ use burn::backend::tensor::FloatTensor;
 
 use super::Attention;
 use crate::ops::backend::{AttentionInputs, LoraKernels};
+use crate::ops::gradients::register;
 
 /// What the backward pass needs: the inputs' nodes, the logarithm of each row's sum of exponentials
 /// and how attention was computed.
@@ -45,11 +46,8 @@ impl<B: LoraKernels> Backward<B, 3> for AttentionBackward {
             &ops.state.attention,
             wanted,
         );
-        for (node, gradient) in ops.parents.into_iter().zip(found) {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                gradients.register::<B>(node.id, gradient);
-            }
-        }
+        let parents = ops.parents.map(|parent| parent.map(|node| node.id));
+        register::<B, 3>(parents, found, gradients);
     }
 }
 

@@ -10,6 +10,7 @@ use burn::backend::tensor::FloatTensor;
 use super::ResidualNorm;
 use crate::ops::backend::{LoraKernels, NormState};
 use crate::ops::dropout::mask::Mask;
+use crate::ops::gradients::register;
 
 #[derive(Debug)]
 struct LayerNormBackward;
@@ -25,11 +26,8 @@ impl<B: LoraKernels> Backward<B, 3> for LayerNormBackward {
         if let Some(x) = x {
             gradients.register::<B>(x.id, found.sum);
         }
-        for (node, gradient) in [gamma, beta].into_iter().zip(found.affine) {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                gradients.register::<B>(node.id, gradient);
-            }
-        }
+        let affine = [gamma, beta].map(|parent| parent.map(|node| node.id));
+        register::<B, 2>(affine, found.affine, gradients);
     }
 }
 
@@ -51,11 +49,8 @@ impl<B: LoraKernels> Backward<B, 4> for ResidualNormBackward {
         if let Some(residual) = residual {
             gradients.register::<B>(residual.id, found.sum);
         }
-        for (node, gradient) in [gamma, beta].into_iter().zip(found.affine) {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                gradients.register::<B>(node.id, gradient);
-            }
-        }
+        let affine = [gamma, beta].map(|parent| parent.map(|node| node.id));
+        register::<B, 2>(affine, found.affine, gradients);
     }
 }
 

@@ -11,6 +11,7 @@ use burn::backend::tensor::FloatTensor;
 
 use super::{Packed, Update};
 use crate::ops::backend::{LinearState, LinearWeight, LoraKernels, LowRankState};
+use crate::ops::gradients::register;
 use crate::ops::recompute::Recompute;
 
 /// What the backward pass needs.
@@ -35,19 +36,6 @@ impl<B: LoraKernels> State<B> {
             state.x = Some(checkpointer.retrieve_node_output(x));
         }
         B::linear_backward(state, gradient, wanted)
-    }
-}
-
-/// Adds what was `found` to the gradients of those of the `parents` that have some.
-fn register<B: LoraKernels, const N: usize>(
-    parents: [Option<NodeId>; N],
-    found: [Option<FloatTensor<B>>; N],
-    gradients: &mut Gradients,
-) {
-    for (node, gradient) in parents.into_iter().zip(found) {
-        if let (Some(node), Some(gradient)) = (node, gradient) {
-            gradients.register::<B>(node, gradient);
-        }
     }
 }
 

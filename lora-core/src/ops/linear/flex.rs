@@ -167,12 +167,12 @@ impl Weight {
     }
 }
 
-fn dims(values: &Values) -> [usize; 2] {
+pub(in crate::ops) fn dims(values: &Values) -> [usize; 2] {
     values.shape().dims()
 }
 
 /// The product of two matrices, each of which may be stored the other way round.
-fn product(
+pub(in crate::ops) fn product(
     shape: [usize; 3],
     inputs: [&[f32]; 2],
     transposed: [bool; 2],

@@ -8,6 +8,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 
 use crate::ops::backend::LoraKernels;
+use crate::ops::gradients::register;
 
 #[derive(Debug)]
 struct TiedLinearBackward;
@@ -19,11 +20,8 @@ impl<B: LoraKernels> Backward<B, 2> for TiedLinearBackward {
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
         let found = B::tied_linear_backward(ops.state, gradient);
-        for (node, gradient) in ops.parents.into_iter().zip(found) {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                gradients.register::<B>(node.id, gradient);
-            }
-        }
+        let parents = ops.parents.map(|parent| parent.map(|node| node.id));
+        register::<B, 2>(parents, found, gradients);
     }
 }
 

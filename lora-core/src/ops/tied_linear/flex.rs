@@ -1,15 +1,14 @@
 //! The product on Burn's CPU backend.
 
-use burn::backend::Shape;
 use burn::backend::flex::FlexTensor;
 
-use crate::ops::flex::{Buffer, Values, tensor};
-use crate::ops::gemm::write;
+use crate::ops::flex::Values;
+use crate::ops::linear::flex::{dims, product};
 
 pub(crate) fn forward(x: FlexTensor, table: FlexTensor) -> FlexTensor {
     let (x, table) = (Values::of(x), Values::of(table));
     let ([rows, width], [tokens, _]) = (dims(&x), dims(&table));
-    product([rows, tokens, width], [&x, &table], [false, true])
+    product([rows, tokens, width], [&x, &table], [false, true], 1.0)
 }
 
 /// The gradients of `x` and of the table, of those whose other side there is.
@@ -21,23 +20,11 @@ pub(crate) fn backward(
     let [rows, tokens] = dims(&gradient);
     let dx = table.map(Values::of).map(|table| {
         let [_, width] = dims(&table);
-        product([rows, width, tokens], [&gradient, &table], [false, false])
+        product([rows, width, tokens], [&gradient, &table], [false; 2], 1.0)
     });
     let dtable = x.map(Values::of).map(|x| {
         let [_, width] = dims(&x);
-        product([tokens, width, rows], [&gradient, &x], [true, false])
+        product([tokens, width, rows], [&gradient, &x], [true, false], 1.0)
     });
     [dx, dtable]
-}
-
-fn product(shape: [usize; 3], sides: [&[f32]; 2], transposed: [bool; 2]) -> FlexTensor {
-    let [rows, columns, _] = shape;
-    let mut out = Buffer::any(rows * columns);
-    write(shape, &mut out, false, sides, transposed, 1.0);
-    tensor(out, Shape::new([rows, columns]))
-}
-
-fn dims(values: &Values) -> [usize; 2] {
-    let shape = values.shape();
-    [shape[0], shape[1]]
 }

@@ -29,16 +29,16 @@ fn in_whole_numbers(
     weight: &PackedWeight,
     side: Side,
 ) -> bool {
-    match weight.int8() {
-        Some((codes, steps)) if activations() == Activations::Int8 => {
-            let weight = int8::Weight {
-                codes,
-                steps: &steps,
-            };
-            int8::multiply(to, add, x, weight, side)
-        }
-        _ => false,
+    if activations() != Activations::Int8 {
+        return false;
     }
+    weight.int8().is_some_and(|(codes, steps)| {
+        let weight = int8::Weight {
+            codes,
+            steps: &steps,
+        };
+        int8::multiply(to, add, x, weight, side)
+    })
 }
 
 /// The weight as `[d_in, d_out]`: what a layer's input is multiplied with.

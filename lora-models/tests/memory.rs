@@ -108,11 +108,14 @@ fn a_step_takes_less_memory_if_outputs_are_computed_again() {
         return;
     }
     let name = "a_step_takes_less_memory_if_outputs_are_computed_again";
-    let (again, kept) = (peak_of(name, STEP, "again"), peak_of(name, STEP, "kept"));
-    assert!(
-        again < 0.85 * kept && again > 0.2 * kept,
-        "{again} bytes against {kept}"
-    );
+    // In matrices of a value for each feature of each token.
+    let peak = |mode| peak_of(name, STEP, mode) / (16.0 * 256.0 * 256.0 * 4.0);
+    let (again, kept) = (peak("again"), peak("kept"));
+    // A layer keeps its input, what it attends with (3), the first norm's output and GELU's input (4);
+    // or, if it computes them again, the keys and the two norms' outputs. There are six layers; above
+    // them, a few matrices come and go. Blocks that are scattered over the heap would take more.
+    assert!((27.0..60.0).contains(&kept), "{kept} matrices");
+    assert!((9.0..34.0).contains(&again), "{again} matrices");
 }
 
 /// Set in the process that only quantizes.

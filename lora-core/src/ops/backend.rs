@@ -205,11 +205,12 @@ pub(crate) struct CrossEntropyState<B: Backend> {
 /// What a layer norm keeps for its backward pass.
 #[derive(Debug, Clone)]
 pub(crate) struct NormState<B: Backend> {
-    /// What was normalised.
-    pub(crate) x: FloatTensor<B>,
+    /// The output if `beta` is here, otherwise what was normalised.
+    pub(crate) values: FloatTensor<B>,
     /// The mean and the inverse standard deviation of each row, `[rows, 2]`.
     pub(crate) statistics: FloatTensor<B>,
     pub(crate) gamma: FloatTensor<B>,
+    pub(crate) beta: Option<FloatTensor<B>>,
 }
 
 /// The gradients of a layer norm.

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::backend::{AllocationProperty, Bytes};
 use burn_std::{AccessError, AccessPolicy, AllocationController};
+use memmap2::MmapMut;
 
 /// A cache line, so that vectors are never split between two.
 #[derive(Debug, Clone, Copy)]
@@ -22,12 +23,64 @@ impl Line {
 /// Blocks with fewer lines than this go back to the allocator, which is quick with them.
 const SMALLEST: usize = 256;
 
+/// Blocks with at least as many lines as this (1 MiB) are mapped from the system, each by itself. Taken
+/// from the allocator, a long-lived small block could lie where a large one has been, which then had
+/// to go elsewhere: a step that keeps little took twice the memory it used.
+const MAPPED: usize = 16 * 1024;
+
 static POOL: Mutex<Pool> = Mutex::new(Pool::new());
+
+/// Memory for some lines, all of whose bytes are initialised.
+#[derive(Debug)]
+enum Block {
+    Allocated(Vec<Line>),
+    Mapped(MmapMut),
+}
+
+impl Block {
+    /// Lines that are zero.
+    fn new(lines: usize) -> Self {
+        if lines >= MAPPED
+            && let Ok(map) = MmapMut::map_anon(lines * size_of::<Line>())
+        {
+            return Self::Mapped(map);
+        }
+        Self::Allocated(vec![Line([0.0; Line::LEN]); lines])
+    }
+
+    /// The number of lines.
+    fn len(&self) -> usize {
+        match self {
+            Self::Allocated(lines) => lines.len(),
+            Self::Mapped(map) => map.len() / size_of::<Line>(),
+        }
+    }
+
+    fn as_ptr(&self) -> *const f32 {
+        match self {
+            Self::Allocated(lines) => lines.as_ptr().cast(),
+            Self::Mapped(map) => map.as_ptr().cast(),
+        }
+    }
+
+    fn as_mut_ptr(&mut self) -> *mut f32 {
+        match self {
+            Self::Allocated(lines) => lines.as_mut_ptr().cast(),
+            Self::Mapped(map) => map.as_mut_ptr().cast(),
+        }
+    }
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self::Allocated(Vec::new())
+    }
+}
 
 /// Values of which at first only the number is known, in memory of the pool.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    lines: Vec<Line>,
+    block: Block,
     len: usize,
 }
 
@@ -35,14 +88,14 @@ impl Buffer {
     /// `len` values left over from whatever was there before.
     pub(crate) fn any(len: usize) -> Self {
         let lines = len.div_ceil(Line::LEN);
-        let lines = match lines < SMALLEST {
-            true => vec![Line([0.0; Line::LEN]); lines],
+        let block = match lines < SMALLEST {
+            true => Block::new(lines),
             false => POOL
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .get(size_class(lines)),
         };
-        Self { lines, len }
+        Self { block, len }
     }
 
     /// A copy of `values`.
@@ -64,23 +117,24 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: a line is its values and nothing else, and there are enough for `len` of them.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        // SAFETY: a line is its values and nothing else, and there are enough for `len` of them; a map
+        // begins where a page does.
+        unsafe { std::slice::from_raw_parts(self.block.as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.block.as_mut_ptr(), self.len) }
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.lines.len() >= SMALLEST {
+        if self.block.len() >= SMALLEST {
             let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-            pool.put(take(&mut self.lines));
+            pool.put(take(&mut self.block));
         }
     }
 }
@@ -95,7 +149,7 @@ fn size_class(lines: usize) -> usize {
 #[derive(Debug)]
 struct Pool {
     /// The longest unused first.
-    free: Vec<Vec<Line>>,
+    free: Vec<Block>,
     /// The lines in `free`.
     waiting: usize,
     /// The lines in use.
@@ -114,7 +168,7 @@ impl Pool {
         }
     }
 
-    fn get(&mut self, lines: usize) -> Vec<Line> {
+    fn get(&mut self, lines: usize) -> Block {
         self.used += lines;
         self.most = self.most.max(self.used);
         // The last one used is the likeliest to be in the cache.
@@ -125,10 +179,10 @@ impl Pool {
         while self.waiting + self.used > self.most && !self.free.is_empty() {
             self.waiting -= self.free.remove(0).len();
         }
-        vec![Line([0.0; Line::LEN]); lines]
+        Block::new(lines)
     }
 
-    fn put(&mut self, block: Vec<Line>) {
+    fn put(&mut self, block: Block) {
         self.used -= block.len();
         self.waiting += block.len();
         self.free.push(block);
@@ -201,7 +255,7 @@ mod tests {
 
     #[test]
     fn tensors_of_the_pool_are_values_like_any() {
-        for len in [0, 1, 5000, 100_000] {
+        for len in [0, 1, 5000, 100_000, 500_000] {
             let mut buffer = Buffer::any(len);
             assert_eq!(buffer.len(), len);
             assert_eq!(buffer.as_ptr().align_offset(64), 0);

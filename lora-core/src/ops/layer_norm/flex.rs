@@ -27,7 +27,7 @@ pub(crate) fn forward(
     let shape = x.shape();
     let width = width(&shape);
     let rows = x.len() / width;
-    let (scale, shift) = (Values::of(gamma.clone()), Values::of(beta));
+    let (scale, shift) = (Values::of(gamma.clone()), Values::of(beta.clone()));
     let mut out = Buffer::any(x.len());
     let mut statistics = Buffer::any(2 * rows);
     let chunk = rows_at_once(width);
@@ -40,12 +40,29 @@ pub(crate) fn forward(
         .for_each(|((x, out), statistics)| {
             normalise(x, &scale, &shift, epsilon as f32, out, statistics);
         });
+    let output = tensor(out, shape);
+    let goes_back = goes_back(&scale, &shift);
     let state = NormState {
-        x: x.into_tensor(),
+        values: match goes_back {
+            true => output.clone(),
+            false => x.into_tensor(),
+        },
         statistics: tensor(statistics, Shape::new([rows, 2])),
         gamma,
+        beta: goes_back.then_some(beta),
     };
-    (tensor(out, shape), state)
+    (output, state)
+}
+
+/// How many times as large as its factor a feature's shift may be for the normalised value to be
+/// found from the output: what it loses is this many units in the last place of 1.
+const LARGEST_SHIFT: f32 = 16.0;
+
+/// Whether the output says all that a backward pass needs, as it does with the parameters of trained
+/// models. Other layers keep it anyway, so that the input need not be.
+fn goes_back(gamma: &[f32], beta: &[f32]) -> bool {
+    let mut features = gamma.iter().zip(beta);
+    features.all(|(gamma, beta)| gamma.is_normal() && beta.abs() <= LARGEST_SHIFT * gamma.abs())
 }
 
 #[macerator::with_simd]
@@ -71,25 +88,55 @@ fn normalise<S: Simd>(
     }
 }
 
+/// How normalised values come from those that were kept: the input, whose rows have a mean and a
+/// scale, or the output, whose features have a shift and a factor.
+struct Normalised<'a> {
+    values: &'a [f32],
+    /// The mean and the inverse standard deviation of each row.
+    statistics: &'a [f32],
+    /// What is taken from each feature of an output, and what it is multiplied by then.
+    features: Option<&'a [Vec<f32>; 2]>,
+    width: usize,
+}
+
+impl<'a> Normalised<'a> {
+    /// Those of some rows.
+    fn rows(&self, first: usize, count: usize) -> Normalised<'a> {
+        Normalised {
+            values: &self.values[first * self.width..][..count * self.width],
+            statistics: &self.statistics[first * 2..][..count * 2],
+            ..*self
+        }
+    }
+}
+
 /// The gradients of the sum that was normalised, and of `γ` and `β` if `affine`.
 pub(crate) fn backward(
     state: NormState<Flex>,
     gradient: FlexTensor,
     affine: bool,
 ) -> NormGradients<Flex> {
-    let x = Values::of(state.x);
+    let values = Values::of(state.values);
     let (statistics, gamma) = (Values::of(state.statistics), Values::of(state.gamma));
+    let beta = state.beta.map(Values::of);
+    let features = beta.map(|beta| [beta.to_vec(), gamma.iter().map(|g| g.recip()).collect()]);
     let mut gradient = Values::of(gradient);
     let width = gamma.len();
+    let normalised = Normalised {
+        values: &values,
+        statistics: &statistics,
+        features: features.as_ref(),
+        width,
+    };
     let affine = match affine {
-        true => affine_gradients(&x, &statistics, &gradient, width).map(Some),
+        true => affine_gradients(&normalised, &gradient).map(Some),
         false => [None, None],
     };
     let shape = gradient.shape();
     let rows = |first: usize, values: &mut [f32]| {
-        let x = &x[first * width..][..values.len()];
-        let statistics = &statistics[first * 2..][..values.len() / width * 2];
-        input_gradient(x, &gamma, statistics, values);
+        let normalised = normalised.rows(first, values.len() / width);
+        let mut buffer = vec![0.0; width];
+        input_gradient(&normalised, &gamma, values, &mut buffer);
     };
     let sum = match gradient.unique() {
         Some(values) => {
@@ -105,39 +152,61 @@ pub(crate) fn backward(
     NormGradients { sum, affine }
 }
 
+/// Writes the normalised values of one row.
+#[inline(always)]
+fn normalised_row(from: &Normalised<'_>, row: usize, out: &mut [f32]) {
+    let width = out.len();
+    let values = &from.values[row * width..][..width];
+    match from.features {
+        Some([shift, factor]) => {
+            let (shift, factor) = (&shift[..width], &factor[..width]);
+            for i in 0..width {
+                out[i] = (values[i] - shift[i]) * factor[i];
+            }
+        }
+        None => {
+            let (mean, inverse) = (from.statistics[2 * row], from.statistics[2 * row + 1]);
+            for i in 0..width {
+                out[i] = (values[i] - mean) * inverse;
+            }
+        }
+    }
+}
+
 /// With `n` the normalised values and `g` the gradient times `γ`:
 /// `(g - mean(g) - n · mean(g·n)) / √(variance + ε)`.
 #[macerator::with_simd]
-fn input_gradient<S: Simd>(x: &[f32], gamma: &[f32], statistics: &[f32], gradient: &mut [f32]) {
+fn input_gradient<'a, S: Simd>(
+    from: &Normalised<'a>,
+    gamma: &[f32],
+    gradient: &mut [f32],
+    normalised: &mut [f32],
+) {
     let width = gamma.len();
-    let rows = x.chunks_exact(width).zip(gradient.chunks_exact_mut(width));
-    for ((x, gradient), [mean, inverse]) in rows.zip(statistics.as_chunks::<2>().0) {
-        let normalised = |i: usize| (x[i] - mean) * inverse;
+    let normalised = &mut normalised[..width];
+    for (row, gradient) in gradient.chunks_exact_mut(width).enumerate() {
+        normalised_row(from, row, normalised);
+        let inverse = from.statistics[2 * row + 1];
         let average = sum(width, |i| gradient[i] * gamma[i]) / width as f32;
-        let along = sum(width, |i| gradient[i] * gamma[i] * normalised(i)) / width as f32;
+        let along = sum(width, |i| gradient[i] * gamma[i] * normalised[i]) / width as f32;
         for i in 0..width {
             let rest = fma::<S>(gradient[i], gamma[i], -average);
-            gradient[i] = inverse * fma::<S>(-normalised(i), along, rest);
+            gradient[i] = inverse * fma::<S>(-normalised[i], along, rest);
         }
     }
 }
 
 /// The gradients of `γ` and `β`: sums over all rows.
-fn affine_gradients(
-    x: &[f32],
-    statistics: &[f32],
-    gradient: &[f32],
-    width: usize,
-) -> [FlexTensor; 2] {
-    let rows = rows_at_once(width).max(x.len() / width / rayon::current_num_threads().max(1) + 1);
-    let chunks = x
-        .par_chunks(rows * width)
-        .zip(gradient.par_chunks(rows * width))
-        .zip(statistics.par_chunks(rows * 2));
+fn affine_gradients(normalised: &Normalised<'_>, gradient: &[f32]) -> [FlexTensor; 2] {
+    let width = normalised.width;
+    let all = gradient.len() / width;
+    let rows = rows_at_once(width).max(all / rayon::current_num_threads().max(1) + 1);
+    let chunks = gradient.par_chunks(rows * width).enumerate();
     let parts: Vec<Vec<f32>> = chunks
-        .map(|((x, gradient), statistics)| {
-            let mut sums = vec![0.0; 2 * width];
-            affine_sums(x, statistics, gradient, &mut sums);
+        .map(|(chunk, gradient)| {
+            let mut sums = vec![0.0; 3 * width];
+            let normalised = normalised.rows(chunk * rows, gradient.len() / width);
+            affine_sums(&normalised, gradient, &mut sums);
             sums
         })
         .collect();
@@ -149,14 +218,16 @@ fn affine_gradients(
     [gamma, beta].map(|values| tensor(Buffer::copy(values), Shape::new([width])))
 }
 
+/// Adds up those of `γ` and `β` at the beginning of `sums`, which is three rows long.
 #[macerator::with_simd]
-fn affine_sums<S: Simd>(x: &[f32], statistics: &[f32], gradient: &[f32], sums: &mut [f32]) {
-    let width = sums.len() / 2;
-    let (gamma, beta) = sums.split_at_mut(width);
-    let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
-    for ((x, gradient), [mean, inverse]) in rows.zip(statistics.as_chunks::<2>().0) {
+fn affine_sums<'a, S: Simd>(from: &Normalised<'a>, gradient: &[f32], sums: &mut [f32]) {
+    let width = sums.len() / 3;
+    let (gamma, rest) = sums.split_at_mut(width);
+    let (beta, normalised) = rest.split_at_mut(width);
+    for (row, gradient) in gradient.chunks_exact(width).enumerate() {
+        normalised_row(from, row, normalised);
         for i in 0..width {
-            gamma[i] = fma::<S>(gradient[i], (x[i] - mean) * inverse, gamma[i]);
+            gamma[i] = fma::<S>(gradient[i], normalised[i], gamma[i]);
             beta[i] += gradient[i];
         }
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed and memory beside PyTorch and PEFT: runs that alternate, several rounds, ratios with their spread.
 
-    pip install torch transformers peft
+    pip install torch transformers peft bitsandbytes
     cargo build --release --examples
     python scripts/compare_peft.py --out peft.json --table peft.md
     python scripts/compare_peft.py --only sst2 --minilm MiniLM --sst2 sst2-sentences
@@ -55,6 +55,17 @@ STEPS = {
         "RoBERTa-base 16×64, against the products alone, of all layers",
         BASE,
         BASE + ["--mode", "products"],
+    ),
+    "nf4": (
+        "RoBERTa-base 16×64 with an NF4 base, against PEFT with bitsandbytes' NF4",
+        BASE + ["--base", "nf4"],
+        None,
+    ),
+    "nf4-f32": ("RoBERTa-base 16×64, an NF4 base against f32", BASE + ["--base", "nf4"], BASE),
+    "int8-f32": (
+        "RoBERTa-base 16×64, base and activations in int8 against f32",
+        BASE + ["--base", "int8", "--activations", "int8"],
+        BASE,
     ),
     "checkpointing": (
         "RoBERTa-base 16×64, with gradient checkpointing against without",

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """The time of one training step with transformers and PEFT on the CPU: `examples/bench` for PyTorch.
 
-    pip install torch transformers peft
+    pip install torch transformers peft bitsandbytes
     python scripts/run_peft_step.py --arch roberta-base --batch 16 --seq 64
+    python scripts/run_peft_step.py --base nf4
 
-Random weights, no padding, no dropout before the adapters. Prints one JSON line with the keys of
+Random weights, no padding, no dropout before the adapters. With `--base nf4`, the linear layers are
+bitsandbytes' with double quantization, the head's apart, as transformers loads them. Prints one JSON line with the keys of
 `examples/bench`: step_s and forward_s are medians over the steps after two warm-ups, peak_rss_mb is the
 process's.
 """
@@ -57,10 +59,40 @@ def parse_args():
     parser.add_argument("--alpha", type=float, default=16)
     parser.add_argument("--targets", help="adapted modules, or all-linear")
     parser.add_argument("--mode", choices=["lora", "full"], default="lora")
+    parser.add_argument("--base", choices=["f32", "nf4"], default="f32", help="how frozen weights are stored")
     parser.add_argument("--steps", type=int, default=8, help="steps that are timed")
     parser.add_argument("--matmul-precision", choices=["highest", "high", "medium"], default="highest")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser.parse_args()
+
+
+def quantize(model):
+    """Packs the weights of linear layers as `BitsAndBytesConfig(load_in_4bit=True)` does on loading."""
+    import bitsandbytes as bnb
+
+    linear = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not name.startswith(("classifier", "lm_head"))
+    ]
+    for name, module in linear:
+        packed = bnb.nn.Linear4bit(
+            module.in_features,
+            module.out_features,
+            bias=module.bias is not None,
+            compute_dtype=torch.float32,
+            compress_statistics=True,
+            quant_type="nf4",
+        )
+        packed.weight = bnb.nn.Params4bit(
+            module.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4"
+        )
+        packed.bias = module.bias
+        parent, _, child = name.rpartition(".")
+        # Moving it to a device is what quantizes it.
+        setattr(model.get_submodule(parent), child, packed.to("cpu"))
+    model.is_loaded_in_4bit = True
+    return model
 
 
 def main():
@@ -70,6 +102,8 @@ def main():
     torch.manual_seed(0)
     build, usual, task, ids = ARCHITECTURES[args.arch]
     model = build()
+    if args.base == "nf4":
+        model = quantize(model)
     targets = args.targets or usual
     if args.mode == "lora":
         names = targets if targets == "all-linear" else targets.split(",")
@@ -103,6 +137,7 @@ def main():
         "seq": args.seq,
         "rank": args.rank,
         "targets": targets,
+        "base": args.base,
         "trainable": sum(p.numel() for p in trained),
         "step_s": round(median, 4),
         "forward_s": round(statistics.median(forwards), 4),

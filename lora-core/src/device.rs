@@ -1,5 +1,6 @@
 //! Choosing among the compiled backends by name, in one place.
 
+use burn::module::Module;
 use burn::tensor::{Device, DeviceType};
 
 use crate::LoraError;
@@ -91,6 +92,43 @@ pub fn best_device() -> Result<(&'static str, Device), LoraError> {
         message: "no compiled backend finds a device on this machine; build with `--features flex`"
             .to_string(),
     })
+}
+
+/// The size in bytes of the largest tensor that `device` can hold, if a driver's limit is below its
+/// memory; with WebGPU it may be as low as 128 MiB.
+pub fn largest_tensor(device: &Device) -> Option<u64> {
+    match device.clone().inner().as_dispatch() {
+        #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+        burn::backend::DispatchDevice::Cube(device) => {
+            Some(device.client().properties().memory.max_page_size)
+        }
+        _ => None,
+    }
+}
+
+/// Where a tensor of this shape is kept for a module that goes to `device`: there, or on the CPU if it
+/// is too large for the device.
+pub(crate) fn home(shape: [usize; 2], device: &Device) -> Device {
+    #[cfg(feature = "flex")]
+    {
+        let bytes = shape.iter().product::<usize>() * size_of::<f32>();
+        if largest_tensor(device).is_some_and(|limit| bytes as u64 > limit) {
+            return Device::flex().with_autodiff_context_from(device);
+        }
+    }
+    let _ = shape;
+    device.clone()
+}
+
+/// The device that a module computes on: the first that its parameters lie on, but for tables that a
+/// device left to the CPU. Burn's default device for a module without parameters.
+pub fn device_of<M: Module>(module: &M) -> Device {
+    let devices = module.devices();
+    let chosen = devices
+        .iter()
+        .find(|device| largest_tensor(device).is_some())
+        .or(devices.first());
+    chosen.cloned().unwrap_or_default()
 }
 
 /// Burn's default device, for examples and tests.

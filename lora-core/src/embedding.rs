@@ -1,20 +1,27 @@
 //! The drop-in for [`burn::nn::Embedding`] that computes an attached adapter in factored form.
 
-use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::module::{
+    Content, Devices, DisplaySettings, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper,
+    ModuleVisitor, Param,
+};
 use burn::nn::{Embedding, Initializer};
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::LoraAdapters;
 use crate::adapters::MixedBatch;
+use crate::device::home;
 use crate::modules_to_save::{SavedCopies, value_for};
 
 /// An embedding table that knows about [`LoraAdapter`](crate::LoraAdapter)s.
 ///
 /// With an adapter the output is `W[ids] + scaling·A[ids]·B`: only the rows that occur are
 /// touched, the table `W + scaling·A·B` is never formed.
-#[derive(Module, Debug)]
-#[module(custom_display)]
+///
+/// A table that is too large for a device (see [`largest_tensor`](crate::largest_tensor)), as those of
+/// RoBERTa and GPT-2 are for some drivers of WGPU, stays on the CPU when the module goes there: ids
+/// are looked up on the CPU, and only the vectors found are sent, and their gradients back.
+#[derive(Clone, Debug)]
 pub struct LoraEmbedding {
     /// The table, `[n_embedding, d_model]`; an adapter is attached to this parameter.
     pub weight: Param<Tensor<2>>,
@@ -37,7 +44,7 @@ impl LoraEmbeddingConfig {
     pub fn init(&self, device: &Device) -> LoraEmbedding {
         let shape = [self.n_embedding, self.d_model];
         LoraEmbedding {
-            weight: self.initializer.init(shape, device),
+            weight: self.initializer.init(shape, &home(shape, device)),
         }
     }
 }
@@ -56,8 +63,16 @@ impl LoraEmbedding {
     /// # Shapes
     ///
     /// - `ids`: `[batch, sequence]`, each below `n_embedding`
-    /// - output: `[batch, sequence, d_model]`
+    /// - output: `[batch, sequence, d_model]`, on the device of `ids`
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let (home, wanted) = (self.weight.lazy_device(), ids.device());
+        match home == wanted {
+            true => self.vectors(ids),
+            false => self.vectors(ids.to_device(&home)).to_device(&wanted),
+        }
+    }
+
+    fn vectors(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         if let Some(adapters) = self.weight.reparameterization::<LoraAdapters>() {
             return adapters.embedding(ids, self.weight.base());
         }
@@ -83,6 +98,73 @@ impl LoraEmbedding {
         });
         let [_, d_model] = vectors.dims();
         vectors.reshape([rows, sequence, d_model])
+    }
+}
+
+/// As Burn's derive writes it, but for where the table goes.
+impl Module for LoraEmbedding {
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        self.weight.collect_devices(devices)
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        let home = home(self.weight.lazy_shape().dims(), device);
+        Self {
+            weight: self.weight.fork(&home),
+        }
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        let home = home(self.weight.lazy_shape().dims(), device);
+        Self {
+            weight: self.weight.to_device(&home),
+        }
+    }
+
+    fn train(self) -> Self {
+        Self {
+            weight: self.weight.train(),
+        }
+    }
+
+    fn valid(&self) -> Self {
+        Self {
+            weight: self.weight.valid(),
+        }
+    }
+
+    fn materialize(self) -> Self {
+        Self {
+            weight: self.weight.materialize(),
+        }
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        visitor.enter_module("weight", "Struct:LoraEmbedding");
+        self.weight.visit(visitor);
+        visitor.exit_module("weight", "Struct:LoraEmbedding");
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        mapper.enter_module("weight", "Struct:LoraEmbedding");
+        let weight = Module::map(self.weight, mapper);
+        mapper.exit_module("weight", "Struct:LoraEmbedding");
+        Self { weight }
+    }
+}
+
+impl ModuleDisplayDefault for LoraEmbedding {
+    fn content(&self, content: Content) -> Option<Content> {
+        content
+            .set_top_level_type("LoraEmbedding")
+            .add("weight", &self.weight)
+            .optional()
+    }
+}
+
+impl std::fmt::Display for LoraEmbedding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.format(DisplaySettings::default()))
     }
 }
 

@@ -85,7 +85,9 @@ pub use config::{
     OneOrMany, TargetModules, TaskType,
 };
 pub use conv1d::LoraConv1D;
-pub use device::{best_device, compiled_backends, default_device, device};
+pub use device::{
+    best_device, compiled_backends, default_device, device, device_of, largest_tensor,
+};
 pub use embedding::{LoraEmbedding, LoraEmbeddingConfig};
 pub use error::LoraError;
 pub use factorize::{FactorizeConfig, FactorizedLinear, FactorizedWeight, without_base};

@@ -9,8 +9,8 @@ use lora_models::gpt2::CausalLm;
 use crate::data::{CausalBatch, CausalBatcher, CausalExample, TokenizedDataset};
 use crate::loss::smoothed_cross_entropies;
 use crate::metric::{PerplexityMetric, TokensPerSecondMetric};
-use crate::predict::device_of;
 use crate::{Evaluation, Task, TrainError, Trainee};
+use lora_core::device_of;
 
 /// The loss of each predicted token, `[tokens]`.
 #[derive(Debug, Clone)]

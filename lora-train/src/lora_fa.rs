@@ -3,8 +3,8 @@
 use burn::module::{Module, ParamGroup};
 use burn::optim::{AdamW, AdamWConfig, AdamWState, LearningRate, ModuleOptimizer, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
-use lora_core::LoraModule;
 use lora_core::state::{ParameterInfo, Role, parameters, values};
+use lora_core::{LoraModule, device_of};
 use nalgebra::DMatrix;
 
 use crate::TrainError;
@@ -91,13 +91,13 @@ fn pairs<M: Module>(module: &M) -> Result<Vec<(String, Tensor<2>)>, TrainError> 
     };
     let of_trained =
         |p: &ParameterInfo| p.role == Role::LoraA && trained.iter().any(|b| is_pair(p, b));
-    let device = module.devices().into_iter().next();
-    let (Some(device), false) = (device, trained.is_empty()) else {
+    if trained.is_empty() {
         return Err(refused(
             "true for a model that trains no adapter".into(),
             "false, or a model with LoRA adapters",
         ));
-    };
+    }
+    let device = device_of(module);
     let mut pairs = Vec::new();
     for (a, data) in values(module, of_trained) {
         let name = a.adapter.as_deref().unwrap_or_default();

@@ -33,6 +33,7 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, ignore: Option<
     let Some(ignore) = ignore else {
         return cross_entropies(logits, targets).mean();
     };
+    let targets = targets.to_device(&logits.device());
     let ignored = targets.clone().equal_elem(ignore);
     // An ignored target may be no valid index: any class will do, as the product is dropped.
     let losses = cross_entropies(logits, targets.mask_fill(ignored.clone(), 0));

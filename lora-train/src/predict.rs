@@ -1,7 +1,6 @@
 //! Classifying with a trained model, and measuring how well it does.
 
-use burn::module::Module;
-use burn::tensor::Device;
+use lora_core::device_of;
 use lora_models::{SequenceClassifier, TextConfig, Tokenizer};
 use serde::Serialize;
 
@@ -157,11 +156,6 @@ fn all_logits<M: SequenceClassifier>(
         }
     }
     Ok(logits)
-}
-
-/// The device that a model's weights lie on.
-pub(crate) fn device_of<M: Module>(model: &M) -> Device {
-    model.devices().into_iter().next().unwrap_or_default()
 }
 
 fn best(logits: &[f32]) -> usize {

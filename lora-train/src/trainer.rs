@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Best, Checkpoints, Parameters, TrainerState, restore};
 use crate::data::{RunLoader, TokenizedDataset};
 use crate::metric::PeakMemoryMetric;
-use crate::predict::device_of;
 use crate::recorder::Recorder;
 use crate::{Evaluation, History, Interval, LoraFa, Task, TrainError, Trainee, TrainingConfig};
 use bf16::Bf16Products;
+use lora_core::device_of;
 use steps::{Folder, Run, Steps};
 
 pub use lock::{LOCK_NAME, RunLock};

@@ -25,7 +25,7 @@ use burn::tensor::{Int, Tensor};
 ///
 /// - `logits`: `[n, classes]`
 /// - `targets`: `[n]`, each in `0..classes`
-/// - output: `[n]`
+/// - output: `[n]`, on the device of the logits
 ///
 /// # Panics
 ///
@@ -51,6 +51,7 @@ pub fn cross_entropies(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f6
         let output = burn::backend::Dispatch::fused_cross_entropy(logits.into_dispatch(), targets);
         return Tensor::from_dispatch(output);
     }
+    let targets = targets.to_device(&logits.device());
     plain(logits, targets, smoothing)
 }
 

@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 ///
 /// - `x`: `[rows, width]`
 /// - `table`: `[tokens, width]`
-/// - output: `[rows, tokens]`
+/// - output: `[rows, tokens]`, on the device of the table
 ///
 /// # Panics
 ///
@@ -24,6 +24,11 @@ pub fn tied_linear(x: Tensor<2>, table: Tensor<2>) -> Tensor<2> {
         table.dims()[1],
         "the rows of a table are as long as those it is multiplied with"
     );
+    // A table that is too large for the device is on the CPU, and the logits may be larger still.
+    let x = match x.device() == table.device() {
+        true => x,
+        false => x.to_device(&table.device()),
+    };
     #[cfg(feature = "flex")]
     if super::is_fast(&x) && super::is_fast(&table) {
         use super::backend::LoraBackend;

@@ -220,7 +220,8 @@ impl MaskedLm {
             .norm
             .forward(activation.apply(self.dense.forward(hidden)));
         let table = self.base.embeddings.word_embeddings.weight.val();
-        tied_linear(hidden, table) + self.bias.val().unsqueeze()
+        let bias = self.bias.val().to_device(&table.device());
+        tied_linear(hidden, table) + bias.unsqueeze()
     }
 }
 

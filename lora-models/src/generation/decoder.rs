@@ -74,7 +74,7 @@ impl Decoder {
         // Dropout is off, whatever mode the model is in.
         let model = model.valid();
         let mut decoder = Self {
-            device: model.devices().into_iter().next().unwrap_or_default(),
+            device: lora_core::device_of(&model),
             model,
             cache: Cache::new(),
             width: rows.iter().map(|row| row.length).max().unwrap_or(0),

@@ -4,8 +4,8 @@ use burn::module::Module;
 use lora_models::bert::QuestionAnswering;
 
 use super::{AnswerOptions, Question, SpanBatcher, SquadFeature, SquadPrediction, predictions};
-use crate::predict::device_of;
 use crate::{Task, TrainError};
+use lora_core::device_of;
 
 /// The logits of the tokens of a feature.
 #[derive(Debug, Clone, PartialEq)]

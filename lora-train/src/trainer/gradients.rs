@@ -53,7 +53,8 @@ impl ModuleVisitor for Squares<'_> {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
             let square = gradient.square().sum();
             self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + square,
+                // A table may be on another device than the rest.
+                Some(sum) => sum.clone() + square.to_device(&sum.device()),
                 None => square,
             });
         }

@@ -17,8 +17,8 @@ use clap::{Parser, Subcommand};
 use lora_core::state::{ParameterInfo, Role, load_state, values};
 use lora_core::tensor_file::{Precision, write_tensors};
 use lora_core::{
-    Combination, CombinationType, DEFAULT_ADAPTER, InitLoraWeights, LoraConfig, LoraError,
-    LoraModule,
+    Combination, CombinationType, DEFAULT_ADAPTER, FactorizeConfig, InitLoraWeights, LoraConfig,
+    LoraError, LoraModule,
 };
 use lora_models::bert::SequenceClassification;
 
@@ -37,8 +37,8 @@ enum Command {
         /// The parity case with the base model and the inputs.
         case: PathBuf,
         /// The adapter's configuration.
-        #[arg(long)]
-        config: PathBuf,
+        #[arg(long, required_unless_present = "factorize")]
+        config: Option<PathBuf>,
         /// The folder to write to.
         #[arg(long)]
         out: PathBuf,
@@ -48,6 +48,9 @@ enum Command {
         /// Write a combination of two such adapters: PEFT's `combination_type`.
         #[arg(long, value_name = "TYPE", value_parser = combination_type)]
         combine: Option<CombinationType>,
+        /// Write the factors of this rank that take the place of all linear layers' weights.
+        #[arg(long, value_name = "RANK", conflicts_with_all = ["config", "as_lora", "combine"])]
+        factorize: Option<usize>,
     },
     /// Reads an adapter.
     Read {
@@ -71,7 +74,11 @@ fn main() -> ExitCode {
             out,
             as_lora,
             combine,
-        } => write(&case, &config, &out, as_lora, combine),
+            factorize,
+        } => match (config, factorize) {
+            (_, Some(rank)) => write_factors(&case, rank, &out),
+            (config, None) => write(&case, &config.unwrap_or_default(), &out, as_lora, combine),
+        },
         Command::Read { case, adapter, out } => read(&case, &adapter, &out),
     })
 }
@@ -134,6 +141,18 @@ fn write(
         true => model.save_adapter_as_lora(name, out.join("adapter"), false)?,
         false => model.save_adapter(name, out.join("adapter"), false)?,
     }
+    write_logits(&model, &case, &device, out)
+}
+
+fn write_factors(case: &Path, rank: usize, out: &Path) -> Result<(), Box<dyn Error>> {
+    let device = lora_core::default_device();
+    let case = Case::open(case)?;
+    // What PEFT does not read must not be moved.
+    let base = SequenceClassification::load(&case.base(), &device)?
+        .model
+        .no_grad();
+    let model = moved(FactorizeConfig::new(rank).factorize(base)?)?;
+    model.save_adapter(DEFAULT_ADAPTER, out.join("adapter"), false)?;
     write_logits(&model, &case, &device, out)
 }
 

@@ -25,6 +25,7 @@ import torch
 import transformers as hf
 from peft import LoraConfig, PeftModel, get_peft_model
 from make_init_cases import loftq_on_cpu
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 
 warnings.filterwarnings("ignore")
@@ -60,6 +61,8 @@ METHODS = {
     "LoftQ, 4 bits": dict(init_lora_weights="loftq", loftq_config={"loftq_bits": 4, "loftq_iter": 2}),
     "LoftQ, 8 bits": dict(init_lora_weights="loftq", loftq_config={"loftq_bits": 8, "loftq_iter": 1}),
 }
+# The factors of weights, which PEFT puts over weights of zeros.
+FACTORS = "factorized weights"
 # What only one side writes: the options of our program, and the LoraConfig arguments.
 WRITTEN_HERE = {
     "PiSSA as LoRA": (["--as-lora"], dict(init_lora_weights="pissa")),
@@ -70,6 +73,7 @@ WRITTEN_HERE = {
     "two adapters, svd": (["--combine", "svd"], dict(modules_to_save=[], task_type=None)),
     "two adapters, ties": (["--combine", "ties"], dict(modules_to_save=[], task_type=None)),
     "two adapters, magnitude_prune": (["--combine", "magnitude_prune"], dict(modules_to_save=[], task_type=None)),
+    FACTORS: (["--factorize", "8"], dict()),
 }
 
 
@@ -113,8 +117,13 @@ def ours_to_peft(args, method, folder):
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     (folder / "config.json").write_text(json.dumps(config))
     options = WRITTEN_HERE[method][0] if method in WRITTEN_HERE else []
-    run(args, "write", "--config", folder / "config.json", "--out", folder, *options)
+    if method != FACTORS:
+        options = ["--config", folder / "config.json", *options]
+    run(args, "write", "--out", folder, *options)
     model = get_peft_model(base_model(), LoraConfig.from_pretrained(folder / "adapter"))
+    if method == FACTORS:
+        for layer in filter(lambda module: isinstance(module, LoraLayer), model.modules()):
+            layer.get_base_layer().weight.data.zero_()
     found = model.load_adapter(folder / "adapter", adapter_name="default")
     missing = [key for key in found.missing_keys if "lora_" in key or "modules_to_save" in key]
     return missing + list(found.unexpected_keys), difference(folder, logits(model))

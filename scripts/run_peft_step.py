@@ -6,7 +6,7 @@
     python scripts/run_peft_step.py --base nf4
 
 Random weights, no padding, no dropout before the adapters. With `--base nf4`, the linear layers are
-bitsandbytes' with double quantization, the head's apart, as transformers loads them. Prints one JSON line with the keys of
+bitsandbytes' with double quantization, the head's apart. Prints one JSON line with the keys of
 `examples/bench`: step_s and forward_s are medians over the steps after two warm-ups, peak_rss_mb is the
 process's.
 """
@@ -67,7 +67,7 @@ def parse_args():
 
 
 def quantize(model):
-    """Packs the weights of linear layers as `BitsAndBytesConfig(load_in_4bit=True)` does on loading."""
+    """Packs the weights of linear layers, but for the head's."""
     import bitsandbytes as bnb
 
     linear = [
@@ -75,6 +75,8 @@ def quantize(model):
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and not name.startswith(("classifier", "lm_head"))
     ]
+    if not linear:
+        raise SystemExit("--base nf4: this architecture has no linear layers that bitsandbytes packs")
     for name, module in linear:
         packed = bnb.nn.Linear4bit(
             module.in_features,

@@ -12,6 +12,9 @@ use signal_hook::flag;
 
 /// The exit code of a program that is asked a second time, as shells have it.
 const INTERRUPTED: i32 = 130;
+/// The exit code of a program whose output nobody reads, as shells have it.
+#[cfg(unix)]
+const UNREAD: i32 = 141;
 /// How often the flag is looked at, which a signal's handler may do no more than set.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -23,6 +26,16 @@ pub fn on_signal() -> Interrupter {
         eprintln!("warning: Ctrl-C will end the program without a checkpoint: {error}");
     }
     interrupter
+}
+
+/// Lets the process end with the reader of its output, as after `| head`, instead of with a panic.
+#[cfg(unix)]
+pub(crate) fn end_with_reader() {
+    use signal_hook::consts::SIGPIPE;
+    let always = Arc::new(AtomicBool::new(true));
+    if let Err(error) = flag::register_conditional_shutdown(SIGPIPE, UNREAD, always) {
+        eprintln!("warning: output has to be read to its end: {error}");
+    }
 }
 
 fn listen(interrupter: Interrupter) -> io::Result<()> {

@@ -85,6 +85,8 @@ fn describe(name: &str, why: &str, compiled: &[&str]) -> String {
 
 /// Runs a program; an error goes to standard error, with what caused it, and gives exit code 1.
 pub fn run(program: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
+    #[cfg(unix)]
+    interrupt::end_with_reader();
     match program() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

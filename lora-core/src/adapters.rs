@@ -152,6 +152,11 @@ impl LoraAdapters {
         self.residual.as_mut()
     }
 
+    /// Makes the weight that the parameter holds the base, whatever an adapter took out of it.
+    pub(crate) fn forget_original(&mut self) {
+        self.residual = None;
+    }
+
     pub(crate) fn set_residual(&mut self, residual: Residual) {
         self.residual = Some(residual);
     }

@@ -94,12 +94,12 @@ pub fn best_device() -> Result<(&'static str, Device), LoraError> {
     })
 }
 
-/// The size in bytes of the largest tensor that `device` can hold, if a driver's limit is below its
-/// memory; with WebGPU it may be as low as 128 MiB.
+/// The size in bytes of the largest tensor that `device` can hold, if it belongs to WGPU, where a driver's
+/// limit may be as low as 128 MiB.
 pub fn largest_tensor(device: &Device) -> Option<u64> {
     match device.clone().inner().as_dispatch() {
         #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
-        burn::backend::DispatchDevice::Cube(device) => {
+        burn::backend::DispatchDevice::Cube(device @ burn::backend::CubeDevice::Wgpu(_)) => {
             Some(device.client().properties().memory.max_page_size)
         }
         _ => None,
@@ -120,8 +120,11 @@ pub(crate) fn home(shape: [usize; 2], device: &Device) -> Device {
     device.clone()
 }
 
-/// The device that a module computes on: the first that its parameters lie on, but for tables that a
-/// device left to the CPU. Burn's default device for a module without parameters.
+/// The device that a module computes on, and that its inputs go to: the first that its parameters lie on, but
+/// for tables that a device left to the CPU. Burn's default device for a module without parameters.
+///
+/// Burn's own Learner and Evaluator take the first of all; give them this one
+/// (`ExecutionStrategy::SingleDevice(device_of(&model))`). This project's trainer does.
 pub fn device_of<M: Module>(module: &M) -> Device {
     let devices = module.devices();
     let chosen = devices

@@ -20,7 +20,8 @@ use crate::modules_to_save::{SavedCopies, value_for};
 ///
 /// A table that is too large for a device (see [`largest_tensor`](crate::largest_tensor)), as those of
 /// RoBERTa and GPT-2 are for some drivers of WGPU, stays on the CPU when the module goes there: ids
-/// are looked up on the CPU, and only the vectors found are sent, and their gradients back.
+/// are looked up on the CPU, and only the vectors found are sent, and their gradients back. Where the model
+/// computes is what [`device_of`](crate::device_of) says then.
 #[derive(Clone, Debug)]
 pub struct LoraEmbedding {
     /// The table, `[n_embedding, d_model]`; an adapter is attached to this parameter.
@@ -159,6 +160,10 @@ impl ModuleDisplayDefault for LoraEmbedding {
             .set_top_level_type("LoraEmbedding")
             .add("weight", &self.weight)
             .optional()
+    }
+
+    fn num_params(&self) -> usize {
+        Module::num_params(self)
     }
 }
 

@@ -10,8 +10,8 @@ use lora_core::quantization::{
 };
 use lora_core::state::{parameters, values};
 use lora_core::{
-    BASE_ADAPTER, InitLoraWeights, LoraConfig, LoraLinear, LoraLinearConfig, LoraModule,
-    ParameterReport, default_device,
+    BASE_ADAPTER, InitLoraWeights, LoftQConfig, LoraConfig, LoraLinear, LoraLinearConfig,
+    LoraModule, ParameterReport, default_device,
 };
 
 const FORMATS: [WeightFormat; 5] = WeightFormat::ALL;
@@ -313,6 +313,52 @@ fn what_needs_the_dense_base_is_refused() {
         error.contains("classifier.weight") && error.contains("divide"),
         "{error}"
     );
+}
+
+/// LoftQ (Li et al. 2023): the base that it leaves is packed without any further loss.
+#[test]
+fn loftq_makes_up_for_a_base_that_is_packed_after_it() {
+    let plain = Model::new();
+    let x = input(&default_device().autodiff());
+    let expected = plain.forward(x.clone());
+    let nf4 = QuantizationConfig {
+        bnb_4bit_use_double_quant: false,
+        ..QuantizationConfig::new(WeightFormat::Nf4)
+    };
+    let nf4 = nf4.with_skip_modules(["plain", "classifier"]);
+    let config = LoraConfig::new()
+        .with_r(32)
+        .with_lora_alpha(32.0)
+        .with_target_modules(["first", "second"])
+        .with_init_lora_weights(InitLoraWeights::LoftQ)
+        .with_loftq_config(LoftQConfig::new());
+    let adapted = config.inject(plain.clone()).unwrap();
+    let packed = nf4.quantize(adapted.clone()).unwrap();
+    assert_eq!(quantized(&packed).len(), 2);
+    require_close(packed.forward(x.clone()), adapted.forward(x.clone()));
+
+    let error = |model: Model| {
+        let difference = model.forward(x.clone()) - expected.clone();
+        difference.abs().mean().into_scalar::<f32>()
+    };
+    let (with, without) = (error(packed), error(nf4.quantize(plain).unwrap()));
+    assert!(with < 0.8 * without, "{with} and {without}");
+
+    // What cannot be packed as it is stays as it is: PiSSA's rest, and LoftQ's in another form.
+    let pissa = config
+        .clone()
+        .with_init_lora_weights(InitLoraWeights::Pissa);
+    let rest = pissa.inject(Model::new()).unwrap();
+    for (model, base) in [
+        (rest, nf4),
+        (adapted, QuantizationConfig::new(WeightFormat::Nf4)),
+    ] {
+        let error = base.quantize(model).unwrap_err().to_string();
+        assert!(
+            error.contains("first.weight") && error.contains("taken its start"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -4,13 +4,13 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::train::metric::{Adaptor, LossInput, LossMetric};
 use burn::train::{ItemLazy, SupervisedTraining};
+use lora_core::device_of;
 use lora_models::gpt2::CausalLm;
 
 use crate::data::{CausalBatch, CausalBatcher, CausalExample, TokenizedDataset};
 use crate::loss::smoothed_cross_entropies;
 use crate::metric::{PerplexityMetric, TokensPerSecondMetric};
 use crate::{Evaluation, Task, TrainError, Trainee};
-use lora_core::device_of;
 
 /// The loss of each predicted token, `[tokens]`.
 #[derive(Debug, Clone)]

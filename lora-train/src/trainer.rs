@@ -18,6 +18,7 @@ use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use lora_core::device_of;
 use lora_core::state::initialize;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +28,6 @@ use crate::metric::PeakMemoryMetric;
 use crate::recorder::Recorder;
 use crate::{Evaluation, History, Interval, LoraFa, Task, TrainError, Trainee, TrainingConfig};
 use bf16::Bf16Products;
-use lora_core::device_of;
 use steps::{Folder, Run, Steps};
 
 pub use lock::{LOCK_NAME, RunLock};
@@ -251,7 +251,9 @@ impl<T: Task> Trainer<T> {
             false => &self.devices,
         };
         let _bf16 = config.bf16.then(|| Bf16Products::on(named)).transpose()?;
-        own.iter().chain(named).for_each(|d| d.seed(config.seed));
+        // Tables may lie elsewhere than on the device that the model computes on.
+        let lie = model.devices();
+        lie.iter().chain(named).for_each(|d| d.seed(config.seed));
         // Lazy weights would otherwise take random numbers between those of the dropout.
         initialize(&model);
         let devices: Vec<_> = named.iter().map(|d| training_device(d, config)).collect();

@@ -29,7 +29,9 @@ impl QuantizationConfig {
     /// Stores the weights of `module`'s linear layers in few bits, of all but the modules to skip
     /// and those that are trained in full.
     ///
-    /// Adapters are attached before or after, with [`LoraConfig::inject`](crate::LoraConfig::inject).
+    /// Adapters are attached before or after, with [`LoraConfig::inject`](crate::LoraConfig::inject). One
+    /// that took its start out of the weight has to be attached after, but for LoftQ's, if the format is the
+    /// one it quantized to: that base is packed without loss, and the original is not kept.
     /// [`LoraLinear`](crate::LoraLinear) and [`LoraConv1D`](crate::LoraConv1D) compute with the codes;
     /// Burn's own layers see the weight's values, made anew each time. Merging an adapter
     /// (`merge_and_unload`) gives 32-bit weights; what quantizing those again would lose is what
@@ -214,11 +216,12 @@ impl Edit for Quantize<'_> {
             return (base, adapters);
         }
         let mut adapters = adapters.unwrap_or_else(LoraAdapters::new);
+        let refused = |message: &str| LoraError::Quantization {
+            tensor: path.to_string(),
+            message: message.to_string(),
+        };
         let found = match changed(&adapters) {
-            Some(message) => Err(LoraError::Quantization {
-                tensor: path.to_string(),
-                message: message.to_string(),
-            }),
+            Some(message) => Err(refused(message)),
             None => {
                 let data = base
                     .base()
@@ -226,11 +229,18 @@ impl Edit for Quantize<'_> {
                     .transpose()
                     .into_data()
                     .convert::<f32>();
-                self.config.pack(path, data, self.format)
+                let packed = self.config.pack(path, data.clone(), self.format);
+                // What LoftQ leaves is made of codes; of what others leave, something would be lost that
+                // their adapter does not know of.
+                packed.and_then(|packed| match adapters.residual().is_some() {
+                    true if !is_exact(&packed, &data) => Err(refused(TAKEN)),
+                    _ => Ok(packed),
+                })
             }
         };
         match found {
             Ok(packed) => {
+                adapters.forget_original();
                 adapters.set_packed(Some(packed));
                 (stand_in(&base), Some(adapters))
             }
@@ -253,7 +263,15 @@ fn changed(adapters: &LoraAdapters) -> Option<&'static str> {
     if !adapters.merged().is_empty() {
         return Some("adapters are merged into it: take them out first (`unmerge`)");
     }
-    let taken = "an adapter has taken its start out of it (`init_lora_weights`): convert that \
-                 (`save_adapter_as_lora`), or quantize before it is added";
-    adapters.residual().map(|_| taken)
+    None
+}
+
+/// Why a weight is not quantized of which an adapter has a part.
+const TAKEN: &str = "an adapter has taken its start out of it (`init_lora_weights`): convert that \
+                     (`save_adapter_as_lora`), or quantize before it is added; what LoftQ with 4 bits \
+                     leaves can be stored as NF4 in blocks of 64 without double quantization";
+
+/// Whether the codes say all there was.
+fn is_exact(packed: &PackedWeight, data: &TensorData) -> bool {
+    packed.dequantize().into_iter().eq(data.iter::<f32>())
 }

@@ -195,7 +195,7 @@ impl MaskedLm {
     /// # Shapes
     ///
     /// - `positions`: `[masked]`, indices into the flattened `[batch · sequence]`
-    /// - output: logits, `[masked, vocab_size]`
+    /// - output: logits, `[masked, vocab_size]`, on the device of the table of tokens
     ///
     /// # Panics
     ///
@@ -220,8 +220,12 @@ impl MaskedLm {
             .norm
             .forward(activation.apply(self.dense.forward(hidden)));
         let table = self.base.embeddings.word_embeddings.weight.val();
-        let bias = self.bias.val().to_device(&table.device());
-        tied_linear(hidden, table) + bias.unsqueeze()
+        let logits = tied_linear(hidden, table);
+        let bias = self.bias.val();
+        match bias.device() == logits.device() {
+            true => logits + bias.unsqueeze(),
+            false => logits.clone() + bias.to_device(&logits.device()).unsqueeze(),
+        }
     }
 }
 

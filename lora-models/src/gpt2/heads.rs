@@ -43,7 +43,7 @@ impl CausalLm {
     ///
     /// # Shapes
     ///
-    /// - output: logits, `[batch, new, vocab_size]`
+    /// - output: logits, `[batch, new, vocab_size]`, on the device of the table of tokens
     ///
     /// # Panics
     ///
@@ -62,7 +62,7 @@ impl CausalLm {
     /// # Shapes
     ///
     /// - `positions`: `[chosen]`, indices into the flattened `[batch · new]`
-    /// - output: logits, `[chosen, vocab_size]`
+    /// - output: logits, `[chosen, vocab_size]`, on the device of the table of tokens
     ///
     /// # Panics
     ///

@@ -1,11 +1,11 @@
 //! What a model says about features, without dropout.
 
 use burn::module::Module;
+use lora_core::device_of;
 use lora_models::bert::QuestionAnswering;
 
 use super::{AnswerOptions, Question, SpanBatcher, SquadFeature, SquadPrediction, predictions};
 use crate::{Task, TrainError};
-use lora_core::device_of;
 
 /// The logits of the tokens of a feature.
 #[derive(Debug, Clone, PartialEq)]

@@ -83,7 +83,7 @@ impl<T: Task> Replicas<T> {
             let mut output = result.map_err(|panic| self.failed(index, &panic))?;
             if index > 0 {
                 self.sent += bytes(model, &output.grads);
-                output.grads = output.grads.to_device(&self.devices[0], model);
+                model.visit(&mut Gather(&mut output.grads));
             }
             outputs.push(output);
         }
@@ -98,12 +98,8 @@ impl<T: Task> Replicas<T> {
         let mut values = Trained(GradientsParams::new());
         model.visit(&mut values);
         self.sent += self.others.len() * bytes(model, &values.0);
-        for (replica, device) in self.others.iter_mut().zip(&self.devices[1..]) {
-            let mut follow = Follow {
-                values: &values.0,
-                device,
-            };
-            *replica = replica.clone().map(&mut follow);
+        for replica in &mut self.others {
+            *replica = replica.clone().map(&mut Follow(&values.0));
         }
     }
 
@@ -134,17 +130,28 @@ impl ModuleVisitor for Trained {
     }
 }
 
-struct Follow<'a> {
-    values: &'a GradientsParams,
-    device: &'a Device,
+/// Sends each gradient to where its parameter lies, which for a table may not be where the model computes.
+struct Gather<'a>(&'a mut GradientsParams);
+
+impl ModuleVisitor for Gather<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.0.remove::<D>(param.id) {
+            let gradient = gradient.to_device(&param.lazy_device());
+            self.0.register(param.id, gradient);
+        }
+    }
 }
+
+/// Gives each parameter its value, where it lies.
+struct Follow<'a>(&'a GradientsParams);
 
 impl ModuleMapper for Follow<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let id = param.id;
-        match self.values.get::<D>(id) {
+        match self.0.get::<D>(id) {
             Some(value) => {
-                let value = value.to_device(self.device).detach().require_grad();
+                let value = value.to_device(&param.lazy_device()).detach();
+                let value = value.require_grad();
                 param.transform_for_load(value, id)
             }
             None => param,

@@ -87,15 +87,23 @@ pub(crate) struct Buffer {
 impl Buffer {
     /// `len` values left over from whatever was there before.
     pub(crate) fn any(len: usize) -> Self {
-        let lines = len.div_ceil(Line::LEN);
+        let lines = Self::lines(len);
         let block = match lines < SMALLEST {
             true => Block::new(lines),
             false => POOL
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .get(size_class(lines)),
+                .get(lines),
         };
         Self { block, len }
+    }
+
+    /// How many lines are asked for, for `len` values.
+    fn lines(len: usize) -> usize {
+        match len.div_ceil(Line::LEN) {
+            lines if lines < SMALLEST => lines,
+            lines => size_class(lines),
+        }
     }
 
     /// A copy of `values`.
@@ -134,7 +142,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if self.block.len() >= SMALLEST {
             let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-            pool.put(take(&mut self.block));
+            pool.put(take(&mut self.block), Self::lines(self.len));
         }
     }
 }
@@ -152,9 +160,12 @@ struct Pool {
     free: Vec<Block>,
     /// The lines in `free`.
     waiting: usize,
-    /// The lines in use.
+    /// The lines of the blocks in use.
     used: usize,
-    /// The most that were ever in use at a time: the pool has never more than these in all.
+    /// The lines that were asked for, of the blocks in use.
+    asked: usize,
+    /// The most that were ever asked for at a time: as long as there is a block to do without, the pool
+    /// has never more than these in all.
     most: usize,
 }
 
@@ -164,28 +175,44 @@ impl Pool {
             free: Vec::new(),
             waiting: 0,
             used: 0,
+            asked: 0,
             most: 0,
         }
     }
 
+    /// A block with this many lines or up to a quarter more: batches of real texts are of many sizes.
     fn get(&mut self, lines: usize) -> Block {
-        self.used += lines;
-        self.most = self.most.max(self.used);
+        self.asked += lines;
+        self.most = self.most.max(self.asked);
+        let fits = |block: &Block| (lines..=lines + lines / 4).contains(&block.len());
         // The last one used is the likeliest to be in the cache.
-        if let Some(index) = self.free.iter().rposition(|block| block.len() == lines) {
-            self.waiting -= lines;
-            return self.free.remove(index);
+        let indices = (0..self.free.len()).rev();
+        let fitting = indices.filter(|&index| fits(&self.free[index]));
+        if let Some(index) = fitting.min_by_key(|&index| self.free[index].len()) {
+            let block = self.free.remove(index);
+            self.waiting -= block.len();
+            self.used += block.len();
+            return block;
         }
-        while self.waiting + self.used > self.most && !self.free.is_empty() {
-            self.waiting -= self.free.remove(0).len();
-        }
+        self.used += lines;
+        self.do_without();
         Block::new(lines)
     }
 
-    fn put(&mut self, block: Block) {
+    /// Gives blocks back to the system that are more than was ever asked for.
+    fn do_without(&mut self) {
+        while self.waiting + self.used > self.most && !self.free.is_empty() {
+            self.waiting -= self.free.remove(0).len();
+        }
+    }
+
+    /// Takes a block back, of which so many lines were asked for.
+    fn put(&mut self, block: Block, asked: usize) {
         self.used -= block.len();
+        self.asked -= asked;
         self.waiting += block.len();
         self.free.push(block);
+        self.do_without();
     }
 }
 
@@ -236,21 +263,42 @@ mod tests {
     }
 
     #[test]
-    fn blocks_come_back_and_the_pool_has_never_more_than_was_once_in_use() {
+    fn blocks_come_back_and_the_pool_has_never_more_than_was_once_asked_for() {
         let mut pool = Pool::new();
         let first = pool.get(1000);
         let place = first.as_ptr();
         let second = pool.get(500);
-        pool.put(first);
+        pool.put(first, 1000);
         let again = pool.get(1000);
         assert_eq!(again.as_ptr(), place);
-        pool.put(second);
+        pool.put(second, 500);
         assert_eq!((pool.used, pool.waiting, pool.most), (1000, 500, 1500));
-        // There is no block of this size: the one that waits has to go.
-        let third = pool.get(400);
-        assert_eq!((pool.used, pool.waiting, pool.most), (1400, 0, 1500));
-        pool.put(third);
-        assert_eq!((pool.used, pool.waiting), (1000, 400));
+        // There is no block of about this size: the one that waits has to go.
+        let third = pool.get(300);
+        assert_eq!((pool.used, pool.waiting, pool.most), (1300, 0, 1500));
+        pool.put(third, 300);
+        assert_eq!((pool.used, pool.waiting), (1000, 300));
+    }
+
+    #[test]
+    fn a_block_that_is_a_little_larger_will_do() {
+        let mut pool = Pool::new();
+        let blocks = [1000, 1100, 1260].map(|lines| pool.get(lines));
+        let places = blocks.each_ref().map(Block::as_ptr);
+        for (block, lines) in blocks.into_iter().zip([1000, 1100, 1260]) {
+            pool.put(block, lines);
+        }
+        let taken = [1008, 1000, 1008].map(|lines| pool.get(lines));
+        let found = taken.each_ref().map(Block::as_ptr);
+        assert_eq!(found, [places[1], places[0], places[2]]);
+        assert_eq!((pool.used, pool.asked), (3360, 3016));
+        // More than the 3360 lines that were asked for is not kept.
+        let other = pool.get(500);
+        for (block, lines) in taken.into_iter().zip([1008, 1000, 1008]) {
+            pool.put(block, lines);
+        }
+        assert_eq!((pool.used, pool.waiting, pool.most), (500, 2260, 3516));
+        pool.put(other, 500);
     }
 
     #[test]

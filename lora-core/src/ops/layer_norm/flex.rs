@@ -58,7 +58,7 @@ pub(crate) fn forward(
 /// found from the output: what it loses is this many units in the last place of 1.
 const LARGEST_SHIFT: f32 = 16.0;
 
-/// Whether the output says all that a backward pass needs, as it does with the parameters of trained
+/// Whether the output says all that a backward pass needs, as it does in most layers of trained
 /// models. Other layers keep it anyway, so that the input need not be.
 fn goes_back(gamma: &[f32], beta: &[f32]) -> bool {
     let mut features = gamma.iter().zip(beta);
@@ -95,7 +95,7 @@ struct Normalised<'a> {
     /// The mean and the inverse standard deviation of each row.
     statistics: &'a [f32],
     /// What is taken from each feature of an output, and what it is multiplied by then.
-    features: Option<&'a [Vec<f32>; 2]>,
+    features: Option<[&'a [f32]; 2]>,
     width: usize,
 }
 
@@ -119,13 +119,13 @@ pub(crate) fn backward(
     let values = Values::of(state.values);
     let (statistics, gamma) = (Values::of(state.statistics), Values::of(state.gamma));
     let beta = state.beta.map(Values::of);
-    let features = beta.map(|beta| [beta.to_vec(), gamma.iter().map(|g| g.recip()).collect()]);
+    let factors: Vec<f32> = gamma.iter().map(|gamma| gamma.recip()).collect();
     let mut gradient = Values::of(gradient);
     let width = gamma.len();
     let normalised = Normalised {
         values: &values,
         statistics: &statistics,
-        features: features.as_ref(),
+        features: beta.as_deref().map(|beta| [beta, &factors[..]]),
         width,
     };
     let affine = match affine {

@@ -19,7 +19,7 @@ pub(crate) fn column_norm(
     scaling: f64,
 ) -> Tensor<1> {
     let columns = weight.dims()[1];
-    let squares = weight.clone().powi_scalar(2).sum_dim(0);
+    let squares = (weight.clone() * weight.clone()).sum_dim(0);
     let at = a.clone().transpose();
     let mixed = at.clone().matmul(weight).mul_scalar(2.0 * scaling);
     let low_rank = at.matmul(a).matmul(b.clone()).mul_scalar(scaling * scaling);

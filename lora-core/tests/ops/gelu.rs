@@ -59,5 +59,11 @@ fn other_precisions_go_through_burns_operations() {
         let found = gelu(x.clone(), form);
         assert_eq!(found.dtype(), x.dtype());
         near(&found, &burns(x.clone(), form), 1e-9);
+        let weight = normal([4, 5]).cast(burn::tensor::FloatDType::F64);
+        let slope =
+            |f: fn(Tensor<2>, Gelu) -> Tensor<2>| gradients([x.clone()], |[x]| f(x, form), &weight);
+        let (_, [found]) = slope(gelu);
+        let (_, [expected]) = slope(burns);
+        near(&found, &expected, 1e-6);
     }
 }

@@ -110,10 +110,7 @@ fn everything<M: Module + LoraModule>(
     logits: impl Fn(&M, &Device) -> Tensor<2>,
 ) -> Named {
     let mut named = Vec::new();
-    // With a small ε, values whose gradient is next to nothing would take whole steps in the direction of
-    // rounding errors.
-    let optimizer = AdamWConfig::new().with_weight_decay(0.01);
-    let mut optimizer = optimizer.with_epsilon(1e-4).init();
+    let mut optimizer = AdamWConfig::new().with_weight_decay(0.01).init();
     for step in 0..5 {
         let output = logits(&model, device);
         let [rows, _] = output.dims();

@@ -17,8 +17,8 @@ fn forward_and_all_gradients_are_burns() {
         compare_with_burn(rows, parameters);
         // … and of these not, as nothing is left of the first feature, and little of the second.
         let [gamma, beta] = [normal([width]), normal([width])];
-        let lost = Tensor::from_data([0.0, 1e-6], &gamma.device());
-        let gamma = gamma.slice_assign([0..2], lost);
+        let lost = Tensor::<1>::from_data([0.0, 1e-6], &gamma.device());
+        let gamma = Tensor::cat(vec![lost, gamma.slice(2..)], 0);
         compare_with_burn(rows, [gamma, beta]);
     }
 }

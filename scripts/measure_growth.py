@@ -3,10 +3,11 @@
 
     pip install matplotlib
     cargo build --release --example bench
-    python scripts/measure_growth.py --out growth.json --plot docs/growth.svg
+    python scripts/measure_growth.py --out growth.json --plot docs/pictures/growth.svg
 
-A BERT of width 384 (MiniLM's shape) with adapters on query and value. Every figure is the median of several
-rounds, each of which runs all sizes one after the other, in processes of their own. Growth is the slope of
+A BERT of width 384 (MiniLM's shape) with adapters on query and value. Every figure is the least of several
+rounds, each of which runs all sizes one after the other, in processes of their own: what else a shared machine
+does makes steps longer, never shorter. Growth is the slope of
 the fitted line through the logarithms of size and time, without the smallest size of three or more: 1 is
 linear, less is better. Rounds that are in the output file already are not run again. Let nothing else run
 beside it.
@@ -45,11 +46,9 @@ def plot(results, path):
 
     figure, panels = plt.subplots(1, len(AXES), figsize=(4 * len(AXES), 3.4), constrained_layout=True)
     for panel, (axis, (sizes, _)) in zip(panels, AXES.items()):
-        middle = [statistics.median(results[axis][str(n)]) for n in sizes]
-        lows = [m - min(results[axis][str(n)]) for m, n in zip(middle, sizes)]
-        highs = [max(results[axis][str(n)]) - m for m, n in zip(middle, sizes)]
-        panel.errorbar(sizes, middle, yerr=[lows, highs], marker="o", capsize=3, label="measured")
-        panel.plot(sizes, [middle[-1] * n / sizes[-1] for n in sizes], "--", color="grey", label="linear")
+        least = [min(results[axis][str(n)]) for n in sizes]
+        panel.plot(sizes, least, marker="o", label="measured")
+        panel.plot(sizes, [least[-1] * n / sizes[-1] for n in sizes], "--", color="grey", label="linear")
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
         panel.set_xticks(sizes, [str(n) for n in sizes])
@@ -81,9 +80,9 @@ def main():
                 arguments.out.write_text(json.dumps(results, indent=1))
     print("| what grows | sizes | seconds a step | growth |\n|---|---|---|---|")
     for axis, (sizes, _) in AXES.items():
-        middle = [statistics.median(results[axis][str(n)]) for n in sizes]
-        growth = slope(sizes[1:], middle[1:])
-        seconds = ", ".join(f"{value:.2f}" for value in middle)
+        least = [min(results[axis][str(n)]) for n in sizes]
+        growth = slope(sizes[1:], least[1:])
+        seconds = ", ".join(f"{value:.2f}" for value in least)
         print(f"| {axis} | {', '.join(map(str, sizes))} | {seconds} | {growth:.2f} |")
     if arguments.plot:
         plot(results, arguments.plot)

@@ -37,8 +37,8 @@ enum Command {
         /// The parity case with the base model and the inputs.
         case: PathBuf,
         /// The adapter's configuration.
-        #[arg(long, required_unless_present = "factorize")]
-        config: Option<PathBuf>,
+        #[arg(long)]
+        config: PathBuf,
         /// The folder to write to.
         #[arg(long)]
         out: PathBuf,
@@ -48,9 +48,17 @@ enum Command {
         /// Write a combination of two such adapters: PEFT's `combination_type`.
         #[arg(long, value_name = "TYPE", value_parser = combination_type)]
         combine: Option<CombinationType>,
-        /// Write the factors of this rank that take the place of all linear layers' weights.
-        #[arg(long, value_name = "RANK", conflicts_with_all = ["config", "as_lora", "combine"])]
-        factorize: Option<usize>,
+    },
+    /// Writes the factors that take the place of all linear layers' weights to OUT/adapter.
+    Factorize {
+        /// The parity case with the base model and the inputs.
+        case: PathBuf,
+        /// The rank of the factors.
+        #[arg(long)]
+        rank: usize,
+        /// The folder to write to.
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Reads an adapter.
     Read {
@@ -74,11 +82,8 @@ fn main() -> ExitCode {
             out,
             as_lora,
             combine,
-            factorize,
-        } => match (config, factorize) {
-            (_, Some(rank)) => write_factors(&case, rank, &out),
-            (config, None) => write(&case, &config.unwrap_or_default(), &out, as_lora, combine),
-        },
+        } => write(&case, &config, &out, as_lora, combine),
+        Command::Factorize { case, rank, out } => factorize(&case, rank, &out),
         Command::Read { case, adapter, out } => read(&case, &adapter, &out),
     })
 }
@@ -144,7 +149,7 @@ fn write(
     write_logits(&model, &case, &device, out)
 }
 
-fn write_factors(case: &Path, rank: usize, out: &Path) -> Result<(), Box<dyn Error>> {
+fn factorize(case: &Path, rank: usize, out: &Path) -> Result<(), Box<dyn Error>> {
     let device = lora_core::default_device();
     let case = Case::open(case)?;
     // What PEFT does not read must not be moved.

@@ -73,7 +73,7 @@ WRITTEN_HERE = {
     "two adapters, svd": (["--combine", "svd"], dict(modules_to_save=[], task_type=None)),
     "two adapters, ties": (["--combine", "ties"], dict(modules_to_save=[], task_type=None)),
     "two adapters, magnitude_prune": (["--combine", "magnitude_prune"], dict(modules_to_save=[], task_type=None)),
-    FACTORS: (["--factorize", "8"], dict()),
+    FACTORS: (["--rank", "8"], dict()),
 }
 
 
@@ -117,9 +117,8 @@ def ours_to_peft(args, method, folder):
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     (folder / "config.json").write_text(json.dumps(config))
     options = WRITTEN_HERE[method][0] if method in WRITTEN_HERE else []
-    if method != FACTORS:
-        options = ["--config", folder / "config.json", *options]
-    run(args, "write", "--out", folder, *options)
+    command = ["factorize"] if method == FACTORS else ["write", "--config", folder / "config.json"]
+    run(args, *command, "--out", folder, *options)
     model = get_peft_model(base_model(), LoraConfig.from_pretrained(folder / "adapter"))
     if method == FACTORS:
         for layer in filter(lambda module: isinstance(module, LoraLayer), model.modules()):

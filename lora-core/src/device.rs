@@ -1,4 +1,4 @@
-//! Choosing among the compiled backends by name, in one place.
+//! Devices: by name among the compiled backends, what they hold, and where a module lies.
 
 use burn::module::Module;
 use burn::tensor::{Device, DeviceType};

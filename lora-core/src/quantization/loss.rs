@@ -50,7 +50,7 @@ impl QuantizationConfig {
                 let data = other_layout(&info, data);
                 let dense: Vec<f32> = data.iter().collect();
                 let left = self
-                    .pack(&info.path, data.convert::<f32>(), format)?
+                    .pack(&info.path, &data.convert::<f32>(), format)?
                     .dequantize();
                 losses.push(QuantizationLoss::of(info.path, &dense, &left));
             }

@@ -58,7 +58,7 @@ impl QuantizationConfig {
     pub(super) fn pack(
         &self,
         path: &str,
-        data: TensorData,
+        data: &TensorData,
         format: WeightFormat,
     ) -> Result<Arc<PackedWeight>, LoraError> {
         let refused = |message: String| LoraError::Quantization {
@@ -114,7 +114,7 @@ pub fn load_quantized<M: Module>(
         };
         match config.filter(|(config, _)| config.means(info)) {
             Some((config, format)) => {
-                let weight = config.pack(&info.path, other_layout(info, data), format)?;
+                let weight = config.pack(&info.path, &other_layout(info, data), format)?;
                 packed.insert(info.path.clone(), weight);
                 Ok(None)
             }
@@ -229,7 +229,7 @@ impl Edit for Quantize<'_> {
                     .transpose()
                     .into_data()
                     .convert::<f32>();
-                let packed = self.config.pack(path, data.clone(), self.format);
+                let packed = self.config.pack(path, &data, self.format);
                 // What LoftQ leaves is made of codes; of what others leave, something would be lost that
                 // their adapter does not know of.
                 packed.and_then(|packed| match adapters.residual().is_some() {

@@ -220,12 +220,8 @@ impl MaskedLm {
             .norm
             .forward(activation.apply(self.dense.forward(hidden)));
         let table = self.base.embeddings.word_embeddings.weight.val();
-        let logits = tied_linear(hidden, table);
-        let bias = self.bias.val();
-        match bias.device() == logits.device() {
-            true => logits + bias.unsqueeze(),
-            false => logits.clone() + bias.to_device(&logits.device()).unsqueeze(),
-        }
+        let bias = self.bias.val().to_device(&table.device());
+        tied_linear(hidden, table) + bias.unsqueeze()
     }
 }
 

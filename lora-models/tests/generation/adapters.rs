@@ -1,10 +1,11 @@
 //! Adapters on the model that generates.
 
+use lora_core::state::initialize;
 use lora_core::{BASE_ADAPTER, InitLoraWeights, LoraConfig, LoraModule};
 use lora_models::generation::GenerationConfig;
 use lora_models::gpt2::CausalLm;
 
-use crate::common::{beams, run, sampling, short, tiny_model};
+use crate::common::{beams, run, sampling, seeded, short, tiny_model};
 
 const PROMPTS: [&[u32]; 3] = [&[3, 1, 4], &[9], &[2, 6]];
 
@@ -30,15 +31,23 @@ fn configs() -> [GenerationConfig; 3] {
 }
 
 fn with_two() -> CausalLm {
-    let model = tiny_model(40, 6);
-    let model = model.add_adapter("formal", &adapter()).unwrap();
-    model.add_adapter("brief", &adapter()).unwrap()
+    let base = tiny_model(40, 6);
+    seeded(7, |_| {
+        let model = base.add_adapter("formal", &adapter()).unwrap();
+        let model = model.add_adapter("brief", &adapter()).unwrap();
+        initialize(&model);
+        model
+    })
 }
 
 #[test]
 fn an_adapter_counts_and_its_dropout_does_not() {
     let base = tiny_model(40, 6);
-    let adapted = adapter().inject(base.clone()).unwrap();
+    let adapted = seeded(8, |_| {
+        let model = adapter().inject(base.clone()).unwrap();
+        initialize(&model);
+        model
+    });
     let merged = adapted.clone().merge_and_unload().unwrap();
     for config in configs() {
         let text = run(&adapted, &PROMPTS, &config);

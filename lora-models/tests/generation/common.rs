@@ -1,6 +1,7 @@
 //! Models, and short ways to call them.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
 use lora_core::default_device;
@@ -27,10 +28,18 @@ pub fn cases(name: &str) -> Vec<Value> {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A random model with `vocab_size` tokens and 24 positions.
-pub fn tiny_model(vocab_size: usize, seed: u64) -> CausalLm {
+/// What `draw` draws with `seed`: the same in every run, because Burn's generator is one for the
+/// process and tests that draw at the same time would share its numbers.
+pub fn seeded<T>(seed: u64, draw: impl FnOnce(&Device) -> T) -> T {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     let device = default_device();
     device.seed(seed);
+    draw(&device)
+}
+
+/// A random model with `vocab_size` tokens and 24 positions.
+pub fn tiny_model(vocab_size: usize, seed: u64) -> CausalLm {
     let config = Gpt2Config {
         vocab_size,
         n_positions: 24,
@@ -40,9 +49,11 @@ pub fn tiny_model(vocab_size: usize, seed: u64) -> CausalLm {
         initializer_range: 0.3,
         ..Gpt2Config::small()
     };
-    let model = CausalLm::new(&config, &device);
-    initialize(&model);
-    model
+    seeded(seed, |device| {
+        let model = CausalLm::new(&config, device);
+        initialize(&model);
+        model
+    })
 }
 
 pub fn tokens(texts: &[Generated]) -> Vec<Vec<u32>> {

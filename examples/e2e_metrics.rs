@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use burn_lora_examples::run;
 use clap::Parser;
 use lora_train::text_metrics::score_files;
 
@@ -22,14 +23,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match score_files(&arguments.references, &arguments.hypotheses) {
-        Ok(metrics) => {
-            println!("{metrics}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run(|| {
+        let metrics = score_files(&arguments.references, &arguments.hypotheses)?;
+        println!("{metrics}");
+        Ok(())
+    })
 }

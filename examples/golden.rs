@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use burn_lora_examples::golden::run_all;
+use burn_lora_examples::run;
 use clap::Parser;
 
 /// Runs parity cases: forward passes, gradients, five AdamW steps, merging and adapter files,
@@ -24,19 +25,15 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let device = match lora_core::device(&arguments.device) {
-        Ok(device) => device.autodiff(),
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::FAILURE;
+    run(|| {
+        let device = lora_core::device(&arguments.device)?.autodiff();
+        println!("each part: the largest difference / the largest accepted");
+        let summary = run_all(&arguments.paths, &device, |report| println!("{report}"));
+        let (passed, failed, skipped) = (summary.passed, summary.failed, summary.skipped);
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        match failed {
+            0 => Ok(()),
+            _ => Err(format!("{failed} of {} cases failed", passed + failed).into()),
         }
-    };
-    println!("each part: the largest difference / the largest accepted");
-    let summary = run_all(&arguments.paths, &device, |report| println!("{report}"));
-    let (passed, failed, skipped) = (summary.passed, summary.failed, summary.skipped);
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    match failed {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
+    })
 }

@@ -7,6 +7,7 @@ mod merged;
 mod mixed_batch;
 mod module;
 mod packed;
+mod requirements;
 mod update;
 
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use super::MixedBatch;
 use crate::LoraError;
 use crate::adapters::LoraAdapters;
 use crate::adapters::attachments::{Attachments, Edit, collect, edit};
-use crate::adapters::module::{require, require_any};
+use crate::adapters::requirements::{require, require_any};
 use crate::modules_to_save::SavedCopies;
 use crate::state::{ParameterInfo, Role, parameters};
 use crate::tie::Ties;

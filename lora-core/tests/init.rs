@@ -39,8 +39,7 @@ impl Layers {
             second: LoraLinearConfig::new(10, 16).init(device),
             third: LoraLinearConfig::new(16, 16).with_bias(false).init(device),
         };
-        lora_core::state::initialize(&model);
-        model
+        common::redrawn(model, 0.2)
     }
 
     /// With the weights of the script's model.

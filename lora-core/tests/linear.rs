@@ -16,7 +16,7 @@ struct Model {
 
 /// A layer whose adapter's factors are all non-zero.
 fn adapted(sizes: [usize; 2], config: &LoraConfig, device: &Device) -> Model {
-    let layer = LoraLinearConfig::new(sizes[0], sizes[1]).init(device);
+    let layer = common::redrawn(LoraLinearConfig::new(sizes[0], sizes[1]).init(device), 0.3);
     common::fill_adapters(config.inject(Model { layer }).unwrap())
 }
 

@@ -34,8 +34,7 @@ impl Mlp {
             up: LoraLinearConfig::new(8, 6).init(device),
             down: LoraLinearConfig::new(6, 8).with_bias(false).init(device),
         };
-        lora_core::state::initialize(&model);
-        model
+        common::redrawn(model, 0.3)
     }
 
     fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {

@@ -1,27 +1,12 @@
 //! Sequences of one batch that go through different adapters.
 
-use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
-use lora_core::state::load_state;
+#[path = "../../lora-core/tests/common/numbers.rs"]
+mod numbers;
+
+use burn::tensor::{Int, Tensor};
 use lora_core::{BASE_ADAPTER, LoraConfig, LoraModule, default_device};
 use lora_models::bert::{BertConfig, EncoderInput, SequenceClassification};
-
-/// Fills the adapters with something small that is not zero.
-fn filled<M: Module>(model: M) -> M {
-    let mut number = 0u32;
-    load_state(model, |info| {
-        let values: Vec<f32> = (0..info.count())
-            .map(|_| {
-                number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (number >> 8) as f32 / (1 << 25) as f32 - 0.25
-            })
-            .collect();
-        Ok(info
-            .is_lora()
-            .then(|| TensorData::new(values, info.shape.clone())))
-    })
-    .unwrap()
-}
+use numbers::{fill_adapters, redrawn};
 
 #[test]
 fn each_sequence_is_classified_by_its_own_adapter() {
@@ -33,8 +18,6 @@ fn each_sequence_is_classified_by_its_own_adapter() {
             num_hidden_layers: 2,
             num_attention_heads: 2,
             intermediate_size: 12,
-            // Large enough that adapters show in the logits.
-            initializer_range: 0.5,
             ..config
         };
         let lora = |targets: &[&str]| {
@@ -45,7 +28,7 @@ fn each_sequence_is_classified_by_its_own_adapter() {
         let model = SequenceClassification::new(&config, &device)
             .add_adapter("attention", &lora(&["query", "key", "value"]))
             .and_then(|model| model.add_adapter("everything", &lora(&everything)))
-            .map(filled)
+            .map(|model| fill_adapters(redrawn(model, 0.5)))
             .unwrap();
         let names = ["everything", BASE_ADAPTER, "attention", "everything"];
         let ids: Tensor<2, Int> = Tensor::from_data(

@@ -1,11 +1,14 @@
 //! A module such as a user would write, with Burn's own layers beside this crate's.
-#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
+
+pub mod numbers;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::tanh;
-use burn::tensor::{Device, Distribution, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Int, Tensor};
 use lora_core::{LoraLinear, LoraLinearConfig, default_device};
+pub use numbers::{fill_adapters, normal, redrawn};
 
 pub const TOKENS: usize = 11;
 pub const WIDTH: usize = 8;
@@ -41,15 +44,17 @@ impl Model {
                 .init(device),
             down: LoraLinearConfig::new(INNER, WIDTH).init(device),
         };
-        let normal = Distribution::Normal(0.0, 1.0);
         let model = Self {
             embed: EmbeddingConfig::new(TOKENS, WIDTH).init(device),
             layers: vec![block(), block()],
-            shift: Param::from_tensor(Tensor::random([WIDTH], normal, device)),
-            mix: Param::from_tensor(Tensor::random([WIDTH, WIDTH], normal, device)),
+            shift: Param::from_tensor(Tensor::zeros([WIDTH], device)),
+            mix: Param::from_tensor(Tensor::zeros([WIDTH, WIDTH], device)),
             classifier: LinearConfig::new(WIDTH, CLASSES).init(device),
         };
-        lora_core::state::initialize(&model);
+        let mut model = redrawn(model, 0.2);
+        model.embed.weight = Param::from_tensor(normal([TOKENS, WIDTH], device));
+        model.shift = Param::from_tensor(normal([WIDTH], device));
+        model.mix = Param::from_tensor(normal([WIDTH, WIDTH], device));
         model
     }
 
@@ -81,28 +86,6 @@ pub fn training_device() -> Device {
 
 pub fn ids(device: &Device) -> Tensor<2, Int> {
     Tensor::from_data([[1, 4, 2, 9], [3, 3, 10, 0]], device)
-}
-
-pub fn normal<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
-}
-
-/// Fills every factor of every adapter, so that no adapter is without effect.
-pub fn fill_adapters<M: Module>(model: M) -> M {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    lora_core::state::load_state(model, |info| {
-        let values: Vec<f32> = (0..info.count()).map(|_| 0.3 * next()).collect();
-        Ok(info
-            .is_lora()
-            .then(|| TensorData::new(values, info.shape.clone())))
-    })
-    .unwrap()
 }
 
 /// The largest difference between two tensors of one shape.

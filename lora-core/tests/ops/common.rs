@@ -1,28 +1,12 @@
 //! Random inputs, gradients and comparisons.
 
-use std::cell::RefCell;
-use std::f32::consts::TAU;
+use burn::tensor::Tensor;
 
-use burn::tensor::{Tensor, TensorData};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use crate::numbers;
 
-thread_local! {
-    /// Of each test its own, as tests run in threads of their own: what is compared to the last bits
-    /// is the same in every run.
-    static GENERATOR: RefCell<StdRng> = RefCell::new(StdRng::seed_from_u64(31));
-}
-
-/// Standard normal values without autodiff, by Box and Muller.
+/// Standard normal values without autodiff.
 pub fn normal<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-    let values: Vec<f32> = GENERATOR.with_borrow_mut(|generator| {
-        let mut normal = || {
-            let (radius, angle): (f32, f32) = generator.random();
-            (-2.0 * (1.0 - radius).ln()).sqrt() * (TAU * angle).cos()
-        };
-        (0..shape.iter().product()).map(|_| normal()).collect()
-    });
-    Tensor::from_data(TensorData::new(values, shape), &lora_core::default_device())
+    numbers::normal(shape, &lora_core::default_device())
 }
 
 /// `x` with a gradient.

@@ -1,20 +1,20 @@
 //! Adapters on the model that generates.
 
-use lora_core::state::initialize;
-use lora_core::{BASE_ADAPTER, InitLoraWeights, LoraConfig, LoraModule};
+use lora_core::{BASE_ADAPTER, LoraConfig, LoraModule};
 use lora_models::generation::GenerationConfig;
 use lora_models::gpt2::CausalLm;
 
-use crate::common::{beams, run, sampling, seeded, short, tiny_model};
+use crate::common::{beams, run, sampling, short, tiny_model};
+use crate::numbers::fill_adapters;
 
 const PROMPTS: [&[u32]; 3] = [&[3, 1, 4], &[9], &[2, 6]];
 
 fn adapter() -> LoraConfig {
     LoraConfig::new()
         .with_r(4)
+        .with_lora_alpha(64.0)
         .with_target_modules(["c_attn", "c_fc"])
         .with_lora_dropout(0.5)
-        .with_init_lora_weights(InitLoraWeights::Random)
 }
 
 fn configs() -> [GenerationConfig; 3] {
@@ -31,23 +31,15 @@ fn configs() -> [GenerationConfig; 3] {
 }
 
 fn with_two() -> CausalLm {
-    let base = tiny_model(40, 6);
-    seeded(7, |_| {
-        let model = base.add_adapter("formal", &adapter()).unwrap();
-        let model = model.add_adapter("brief", &adapter()).unwrap();
-        initialize(&model);
-        model
-    })
+    let model = tiny_model(40).add_adapter("formal", &adapter());
+    let model = model.and_then(|model| model.add_adapter("brief", &adapter()));
+    fill_adapters(model.unwrap())
 }
 
 #[test]
 fn an_adapter_counts_and_its_dropout_does_not() {
-    let base = tiny_model(40, 6);
-    let adapted = seeded(8, |_| {
-        let model = adapter().inject(base.clone()).unwrap();
-        initialize(&model);
-        model
-    });
+    let base = tiny_model(40);
+    let adapted = fill_adapters(adapter().inject(base.clone()).unwrap());
     let merged = adapted.clone().merge_and_unload().unwrap();
     for config in configs() {
         let text = run(&adapted, &PROMPTS, &config);

@@ -1,15 +1,15 @@
 //! Models, and short ways to call them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
 use lora_core::default_device;
-use lora_core::state::initialize;
 use lora_models::PretrainedModel;
 use lora_models::generation::{Generated, GenerationConfig};
 use lora_models::gpt2::{CausalLm, Gpt2Config};
 use serde_json::Value;
+
+use crate::numbers::redrawn;
 
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/generation")
@@ -28,32 +28,17 @@ pub fn cases(name: &str) -> Vec<Value> {
     serde_json::from_str(&text).unwrap()
 }
 
-/// What `draw` draws with `seed`: the same in every run, because Burn's generator is one for the
-/// process and tests that draw at the same time would share its numbers.
-pub fn seeded<T>(seed: u64, draw: impl FnOnce(&Device) -> T) -> T {
-    static GENERATOR: Mutex<()> = Mutex::new(());
-    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    let device = default_device();
-    device.seed(seed);
-    draw(&device)
-}
-
 /// A random model with `vocab_size` tokens and 24 positions.
-pub fn tiny_model(vocab_size: usize, seed: u64) -> CausalLm {
+pub fn tiny_model(vocab_size: usize) -> CausalLm {
     let config = Gpt2Config {
         vocab_size,
         n_positions: 24,
         n_embd: 16,
         n_layer: 2,
         n_head: 2,
-        initializer_range: 0.3,
         ..Gpt2Config::small()
     };
-    seeded(seed, |device| {
-        let model = CausalLm::new(&config, device);
-        initialize(&model);
-        model
-    })
+    redrawn(CausalLm::new(&config, &default_device()), 0.3)
 }
 
 pub fn tokens(texts: &[Generated]) -> Vec<Vec<u32>> {

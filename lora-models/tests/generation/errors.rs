@@ -18,7 +18,7 @@ fn error(model: &CausalLm, prompts: &[&[u32]], config: &GenerationConfig) -> Str
 
 #[test]
 fn prompts_are_checked() {
-    let model = tiny_model(40, 1);
+    let model = tiny_model(40);
     let error = |prompts: &[&[u32]], max_new_tokens| error(&model, prompts, &short(max_new_tokens));
     assert_eq!(
         error(&[], 1),
@@ -48,7 +48,7 @@ fn prompts_are_checked() {
 
 #[test]
 fn a_batch_of_different_lengths_needs_a_pad_token() {
-    let model = tiny_model(40, 1);
+    let model = tiny_model(40);
     let prompts: [&[u32]; 3] = [&[1, 2], &[3], &[4, 5, 6]];
     assert_eq!(
         error(&model, &prompts, &short(2)),
@@ -73,7 +73,7 @@ fn a_batch_of_different_lengths_needs_a_pad_token() {
 
 #[test]
 fn tokens_of_the_configuration_are_in_the_vocabulary() {
-    let model = tiny_model(40, 1);
+    let model = tiny_model(40);
     let end = GenerationConfig {
         eos_token_id: Some(vec![3, 40]),
         ..short(2)
@@ -94,7 +94,7 @@ fn tokens_of_the_configuration_are_in_the_vocabulary() {
 
 #[test]
 fn the_configuration_is_checked() {
-    let model = tiny_model(40, 1);
+    let model = tiny_model(40);
     assert_eq!(
         error(&model, &[&[1]], &beams(2, 0)),
         "`num_beams` is 0, expected at least 1"
@@ -108,7 +108,7 @@ fn the_configuration_is_checked() {
 
 #[test]
 fn logits_have_to_be_finite() {
-    let mut model = tiny_model(40, 1);
+    let mut model = tiny_model(40);
     let broken = model.transformer.ln_f.gamma.val() * f32::NAN;
     model.transformer.ln_f.gamma = Param::from_tensor(broken);
     for config in [short(2), beams(2, 2)] {
@@ -119,7 +119,7 @@ fn logits_have_to_be_finite() {
         );
     }
     // Only the second token's, by a damaged position.
-    let mut model = tiny_model(40, 1);
+    let mut model = tiny_model(40);
     let positions = model.transformer.wpe.weight.val();
     let damaged = positions.clone().narrow(0, 2, 1) * f32::INFINITY;
     let damaged = positions.slice_assign([2..3, 0..16], damaged);
@@ -131,7 +131,7 @@ fn logits_have_to_be_finite() {
 
 #[test]
 fn something_has_to_be_left() {
-    let model = tiny_model(4, 1);
+    let model = tiny_model(4);
     let once = |config| GenerationConfig {
         no_repeat_ngram_size: 1,
         ..config

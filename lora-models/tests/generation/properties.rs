@@ -20,7 +20,7 @@ fn padded(config: GenerationConfig) -> GenerationConfig {
 
 #[test]
 fn a_text_does_not_depend_on_the_others_of_the_batch() {
-    let model = tiny_model(40, 1);
+    let model = tiny_model(40);
     let configs = [
         short(10),
         GenerationConfig {
@@ -60,7 +60,7 @@ fn a_text_does_not_depend_on_the_others_of_the_batch() {
 
 #[test]
 fn the_pad_token_makes_no_difference() {
-    let model = tiny_model(40, 1);
+    let model = tiny_model(40);
     let with = |pad| GenerationConfig {
         pad_token_id: Some(pad),
         no_repeat_ngram_size: 1,
@@ -76,7 +76,7 @@ fn the_pad_token_makes_no_difference() {
 #[test]
 fn the_cache_and_padding_change_no_logits() {
     let device = default_device();
-    let model = tiny_model(40, 2);
+    let model = tiny_model(40);
     let matrix = |rows: Vec<i64>, width: usize| {
         let data = TensorData::new(rows, [2, width]);
         Tensor::<2, Int>::from_data(data, &device)
@@ -140,7 +140,7 @@ fn log_probability(model: &CausalLm, prompt: &[u32], text: &[u32]) -> f64 {
 
 #[test]
 fn beams_enough_for_all_texts_find_the_best() {
-    let model = tiny_model(4, 3);
+    let model = tiny_model(4);
     let prompt = [2, 1];
     // All 64 texts of three tokens, by their probability.
     let mut all: Vec<(Vec<u32>, f64)> = (0..64)
@@ -166,7 +166,7 @@ fn beams_enough_for_all_texts_find_the_best() {
 
 #[test]
 fn one_beam_is_greedy_search() {
-    let model = tiny_model(40, 4);
+    let model = tiny_model(40);
     let config = padded(short(10));
     let streamed = model.generate_with(&PROMPTS, &config, |_| ControlFlow::Continue(()));
     assert_eq!(run(&model, &PROMPTS, &config), tokens(&streamed.unwrap()));
@@ -174,7 +174,7 @@ fn one_beam_is_greedy_search() {
 
 #[test]
 fn every_token_is_told_of_in_its_turn() {
-    let model = tiny_model(40, 5);
+    let model = tiny_model(40);
     let config = GenerationConfig {
         eos_token_id: Some((0..10).collect()),
         num_return_sequences: 2,
@@ -204,7 +204,7 @@ fn every_token_is_told_of_in_its_turn() {
 
 #[test]
 fn a_caller_can_stop() {
-    let model = tiny_model(40, 5);
+    let model = tiny_model(40);
     let config = padded(short(9));
     let whole = run(&model, &PROMPTS, &config);
     let texts = model.generate_with(&PROMPTS, &config, |step| {

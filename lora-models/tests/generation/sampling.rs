@@ -11,7 +11,7 @@ const PROMPTS: [&[u32]; 3] = [&[3, 1, 4], &[9, 2, 7], &[2, 6, 5]];
 
 #[test]
 fn a_choice_of_one_is_greedy_search() {
-    let model = tiny_model(40, 1);
+    let model = tiny_model(40);
     let greedy = run(&model, &PROMPTS, &short(12));
     let one = GenerationConfig {
         top_k: Some(1),
@@ -28,7 +28,7 @@ fn a_choice_of_one_is_greedy_search() {
 
 #[test]
 fn a_seed_makes_the_text() {
-    let model = tiny_model(40, 1);
+    let model = tiny_model(40);
     let texts = |seed: Option<u64>, num_beams| {
         let config = GenerationConfig {
             seed,
@@ -58,7 +58,7 @@ fn a_seed_makes_the_text() {
 
 #[test]
 fn tokens_are_as_frequent_as_they_are_likely() {
-    let model = tiny_model(12, 2);
+    let model = tiny_model(12);
     let count = 4000;
     let config = GenerationConfig {
         num_return_sequences: count,

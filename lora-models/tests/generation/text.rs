@@ -16,7 +16,7 @@ fn tokenizer() -> Tokenizer {
 
 #[test]
 fn texts_are_continued() {
-    let (model, tokenizer) = (tiny_model(341, 1), tokenizer());
+    let (model, tokenizer) = (tiny_model(341), tokenizer());
     let prompts = ["the cat", "a"];
     let ids = prompts.map(|prompt| tokenizer.encode(prompt, None, 24).unwrap().ids);
     let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
@@ -37,7 +37,7 @@ fn texts_are_continued() {
 #[test]
 fn special_tokens_are_left_out() {
     // A model that knows special tokens only, and a prompt of such.
-    let (model, tokenizer) = (tiny_model(5, 1), tokenizer());
+    let (model, tokenizer) = (tiny_model(4), tokenizer());
     let texts = model.generate_text(&tokenizer, &[""], &short(6)).unwrap();
     assert_eq!(texts, [""]);
     let prompt = tokenizer.encode("", None, 24).unwrap().ids;
@@ -47,7 +47,7 @@ fn special_tokens_are_left_out() {
 
 #[test]
 fn a_prompt_is_not_cut() {
-    let (model, tokenizer) = (tiny_model(341, 1), tokenizer());
+    let (model, tokenizer) = (tiny_model(341), tokenizer());
     let long = "the cat ".repeat(30);
     let error = model
         .generate_text(&tokenizer, &[long], &short(2))

@@ -1,5 +1,9 @@
 //! A module such as a user would write, with Burn's own layers beside this crate's.
-#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test file uses a part of this"
+)]
 
 pub mod numbers;
 

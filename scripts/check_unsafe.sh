@@ -9,5 +9,5 @@ export RUSTC_BOOTSTRAP=1
 export RUSTFLAGS="-Zsanitizer=address -Cdebuginfo=line-tables-only"
 # The pool of memory never goes back to the system, and neither does the thread pool.
 export ASAN_OPTIONS=detect_leaks=0
-exec cargo test --locked --package lora-core --lib --test ops --target "$host" \
+exec cargo test --locked --package lora-core --package lora-core-tests --lib --test ops --target "$host" \
     --target-dir "${CARGO_TARGET_DIR:-target}/sanitizer" "$@"

@@ -9,7 +9,7 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 
 step "SIGKILL, 50 times"
 KILLS=50 cargo test --workspace --test resume -- --exact \
-    a_killed_process_loses_only_what_came_after_its_last_checkpoint
+    resuming::a_killed_process_loses_only_what_came_after_its_last_checkpoint
 
 cargo build --workspace --examples
 program=${CARGO_TARGET_DIR:-target}/debug/examples/sst2

@@ -1,12 +1,10 @@
 //! Several adapters on one base: switching, scaling, disabling, merging and taking them off.
 
-mod common;
-
 use burn::module::Module;
 use burn::tensor::{FloatDType, Tensor};
-use common::{Model, difference, fill_adapters, trainable, training_device};
 use lora_core::state::{Role, parameters, values};
 use lora_core::{Bias, LoraAdapters, LoraConfig, LoraError, LoraModule, ParameterReport};
+use lora_core_tests::{Model, difference, fill_adapters, trainable, training_device};
 
 fn config(targets: &[&str]) -> LoraConfig {
     let targets: Vec<String> = targets.iter().map(|t| t.to_string()).collect();
@@ -198,10 +196,10 @@ fn each_adapter_has_its_copy_of_a_saved_module() {
     let untouched = on(&model.clone().set_active(&["two"]).unwrap());
     let one = trained(model);
     let report = ParameterReport::of(&one);
-    let head = common::WIDTH * common::CLASSES + common::CLASSES;
+    let head = lora_core_tests::WIDTH * lora_core_tests::CLASSES + lora_core_tests::CLASSES;
     // What is trained is the active adapter's.
     assert_eq!(report.saved, head);
-    assert_eq!(report.replaced, head + 2 * common::WIDTH);
+    assert_eq!(report.replaced, head + 2 * lora_core_tests::WIDTH);
     // Training the first left the second's copy alone.
     let two = on(&one.clone().set_active(&["two"]).unwrap());
     assert_eq!(difference(&two, &untouched), 0.0);
@@ -276,7 +274,7 @@ fn biases_are_trained_in_place_by_one_adapter_only() {
     assert_eq!(biases(&all).len(), 2 * 4 + 1);
     assert_eq!(
         ParameterReport::of(&all).bias,
-        2 * 4 * common::WIDTH + common::CLASSES
+        2 * 4 * lora_core_tests::WIDTH + lora_core_tests::CLASSES
     );
     let error = two().add_adapter("third", &with(Bias::All)).unwrap_err();
     assert!(error.to_string().contains("`bias`"), "{error}");

@@ -1,15 +1,13 @@
 //! Files that are not what they should be: every answer is an error, never a panic.
 
-mod common;
-
 use std::collections::HashMap;
 use std::fs;
 use std::sync::LazyLock;
 
-use common::{Model, fill_adapters, training_device};
 use lora_core::adapter_file::WEIGHTS_NAME;
 use lora_core::tensor_file::TensorFile;
 use lora_core::{DEFAULT_ADAPTER, LoraConfig, LoraError, LoraModule};
+use lora_core_tests::{Model, fill_adapters, training_device};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

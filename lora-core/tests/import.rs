@@ -1,7 +1,5 @@
 //! Adapters from loralib's checkpoints and from records with Burn's own LoRA.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
 use burn::module::{Lora, Module, ModuleMapper, Param, ParamGroup, QLora, Quantizer};
@@ -9,7 +7,6 @@ use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, L
 use burn::store::ModuleRecord;
 use burn::tensor::quantization::{Calibration, QuantValue};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use common::{difference, normal, trainable, training_device};
 use lora_core::import::{BurnLora, Loralib, PickleFile};
 use lora_core::state::{Role, parameters, state};
 use lora_core::tensor_file::TensorFile;
@@ -17,6 +14,7 @@ use lora_core::{
     Bias, InitLoraWeights, LoraAdapters, LoraConfig, LoraError, LoraLinear, LoraLinearConfig,
     LoraModule, ModulePattern, TargetModules,
 };
+use lora_core_tests::{difference, normal, trainable, training_device};
 
 /// The sizes in scripts/make_loralib_cases.py.
 const TOKENS: usize = 7;
@@ -136,7 +134,7 @@ mod loralib {
     use super::*;
 
     fn case(name: &str) -> PathBuf {
-        Path::new("tests/peft/loralib").join(name)
+        Path::new("peft/loralib").join(name)
     }
 
     /// GPT-2's layers, below a dictionary and a wrapper.

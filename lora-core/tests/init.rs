@@ -1,6 +1,5 @@
 //! `init_lora_weights`: what adapters start from, and what they leave of the base, against PEFT.
 
-mod common;
 #[path = "init/conversion.rs"]
 mod conversion;
 #[path = "init/eva.rs"]
@@ -15,13 +14,13 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::activation::tanh;
 use burn::tensor::{Device, FloatDType, Tensor};
-use common::{difference, training_device};
 use lora_core::state::{Role, load_state, values};
 use lora_core::tensor_file::TensorFile;
 use lora_core::{
     InitLoraWeights, LoftQConfig, LoraAdapter, LoraAdapters, LoraConfig, LoraEmbedding,
     LoraEmbeddingConfig, LoraError, LoraLinear, LoraLinearConfig, LoraModule,
 };
+use lora_core_tests::{difference, training_device};
 use proptest::prelude::*;
 
 /// The model of `scripts/make_init_cases.py`.
@@ -39,7 +38,7 @@ impl Layers {
             second: LoraLinearConfig::new(10, 16).init(device),
             third: LoraLinearConfig::new(16, 16).with_bias(false).init(device),
         };
-        common::redrawn(model, 0.2)
+        lora_core_tests::redrawn(model, 0.2)
     }
 
     /// With the weights of the script's model.
@@ -73,7 +72,7 @@ impl Layers {
 const LAYERS: [&str; 3] = ["first", "second", "third"];
 
 fn path(name: &str) -> PathBuf {
-    let cases = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peft/init");
+    let cases = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peft/init");
     cases.join(name)
 }
 

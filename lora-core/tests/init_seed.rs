@@ -1,11 +1,9 @@
 //! Randomized PiSSA after seeding the device. The seed is the whole process's, so this is the only
 //! test here.
 
-mod common;
-
-use common::{Model, training_device};
 use lora_core::state::values;
 use lora_core::{InitLoraWeights, LoraConfig};
+use lora_core_tests::{Model, training_device};
 
 #[test]
 fn the_seed_makes_randomized_pissa_repeatable() {

@@ -1,16 +1,14 @@
 //! Putting adapters into a module of a user's own: what is matched, frozen and kept.
 
-mod common;
-
 use burn::module::{Module, Param, ParamGroup};
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::Tensor;
-use common::{CLASSES, INNER, Model, TOKENS, WIDTH, difference, fill_adapters, trainable};
-use common::{training_device, with_gradient};
 use lora_core::state::{Role, parameters, values};
 use lora_core::{LoraAdapters, LoraConfig, LoraError, LoraModule, ParameterReport};
 use lora_core::{TargetModules, TaskType};
+use lora_core_tests::{CLASSES, INNER, Model, TOKENS, WIDTH, difference, fill_adapters, trainable};
+use lora_core_tests::{training_device, with_gradient};
 
 fn config(targets: impl Into<TargetModules>) -> LoraConfig {
     LoraConfig::new()

@@ -1,12 +1,10 @@
 //! `LoraLinear` against the dense layer it stands for.
 
-mod common;
-
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, FloatDType, Tensor};
-use common::{difference, normal, training_device};
 use lora_core::{LoraAdapter, LoraAdapters, LoraConfig, LoraLinear, LoraLinearConfig, LoraModule};
+use lora_core_tests::{difference, normal, training_device};
 use proptest::prelude::*;
 
 #[derive(Module, Debug)]
@@ -16,8 +14,9 @@ struct Model {
 
 /// A layer whose adapter's factors are all non-zero.
 fn adapted(sizes: [usize; 2], config: &LoraConfig, device: &Device) -> Model {
-    let layer = common::redrawn(LoraLinearConfig::new(sizes[0], sizes[1]).init(device), 0.3);
-    common::fill_adapters(config.inject(Model { layer }).unwrap())
+    let layer =
+        lora_core_tests::redrawn(LoraLinearConfig::new(sizes[0], sizes[1]).init(device), 0.3);
+    lora_core_tests::fill_adapters(config.inject(Model { layer }).unwrap())
 }
 
 fn config(r: usize, alpha: f64) -> LoraConfig {
@@ -264,7 +263,7 @@ fn a_base_of_half_precision_is_adapted_in_the_adapters_own() {
         };
         let layer = half(LoraLinearConfig::new(6, 5).init(&device));
         let config = config(2, 3.0).with_use_dora(dora);
-        let model = common::fill_adapters(config.inject(Model { layer }).unwrap());
+        let model = lora_core_tests::fill_adapters(config.inject(Model { layer }).unwrap());
         let adapter = adapter(&model);
         assert_eq!(FloatDType::from(adapter.a.val().dtype()), FloatDType::F32);
         let x = normal([4, 6], &device).cast(dtype);

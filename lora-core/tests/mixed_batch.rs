@@ -1,6 +1,5 @@
 //! Batches whose rows name their adapters, compared with PEFT and with each row alone.
 
-mod common;
 #[path = "mixed_batch/copies.rs"]
 mod copies;
 
@@ -10,13 +9,13 @@ use std::path::PathBuf;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
-use common::{difference, fill_adapters, training_device};
 use lora_core::state::{Role, load_state, parameters};
 use lora_core::tensor_file::TensorFile;
 use lora_core::{
     BASE_ADAPTER, LoraConfig, LoraConv1D, LoraEmbedding, LoraEmbeddingConfig, LoraError,
     LoraLinear, LoraLinearConfig, LoraModule,
 };
+use lora_core_tests::{difference, fill_adapters, training_device};
 use proptest::prelude::*;
 
 /// The model of `scripts/make_mixed_batch_cases.py`.
@@ -34,7 +33,7 @@ impl Mlp {
             up: LoraLinearConfig::new(8, 6).init(device),
             down: LoraLinearConfig::new(6, 8).with_bias(false).init(device),
         };
-        common::redrawn(model, 0.3)
+        lora_core_tests::redrawn(model, 0.3)
     }
 
     fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
@@ -125,7 +124,7 @@ struct Case<M> {
 impl<M: Module> Case<M> {
     fn open(name: &str, base: M) -> Self {
         let device = training_device();
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peft/mixed_batch");
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peft/mixed_batch");
         let folder = folder.join(name);
         let file = TensorFile::open(folder.join("base.safetensors")).unwrap();
         let mut model = load_state(base, |info| file.read(&info.name, &info.shape)).unwrap();
@@ -336,7 +335,7 @@ fn a_composed_weight_takes_one_adapter_for_all_rows() {
         let targets: Vec<String> = targets.iter().map(|t| t.to_string()).collect();
         LoraConfig::new().with_r(2).with_target_modules(targets)
     };
-    let model = common::Model::new(&training_device())
+    let model = lora_core_tests::Model::new(&training_device())
         .add_adapter("one", &config(&["value", "query"]))
         .and_then(|model| model.add_adapter("two", &config(&["value", "down"])))
         .map(fill_adapters)
@@ -348,7 +347,7 @@ fn a_composed_weight_takes_one_adapter_for_all_rows() {
         "{error}"
     );
     assert!(error.to_string().contains("use `LoraLinear`"), "{error}");
-    let on = |model: &common::Model| model.on(&training_device());
+    let on = |model: &lora_core_tests::Model| model.on(&training_device());
     // `two` has no adapter on Burn's `Linear`.
     let mixed = on(&model.for_rows(&["two", BASE_ADAPTER]).unwrap());
     let two = on(&model.clone().set_active(&["two"]).unwrap());
@@ -378,7 +377,7 @@ fn the_layers_of_gpt2_choose_by_row_too() {
         .and_then(|model| model.add_adapter("two", &config))
         .map(fill_adapters)
         .unwrap();
-    let x = common::normal([3, 2, 4], &device);
+    let x = lora_core_tests::normal([3, 2, 4], &device);
     let of = |model: &Layer| model.c_attn.forward(x.clone());
     let mixed = of(&model.for_rows(&["two", BASE_ADAPTER, "one"]).unwrap());
     let two = of(&model.clone().set_active(&["two"]).unwrap());

@@ -1,12 +1,10 @@
 //! Identities that hold for every shape, rank, scaling and type.
 
-mod common;
-
 use burn::module::{Module, Param};
 use burn::tensor::{Device, FloatDType, Tensor};
-use common::{difference, fill_adapters, normal};
 use lora_core::state::{Role, values};
 use lora_core::{DEFAULT_ADAPTER, LoraConfig, LoraEmbedding, LoraLinear, LoraModule};
+use lora_core_tests::{difference, fill_adapters, normal};
 use proptest::prelude::*;
 
 /// One linear layer behind one table, of any size.

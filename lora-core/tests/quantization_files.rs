@@ -33,7 +33,7 @@ fn model() -> Model {
 }
 
 fn recorded() -> PathBuf {
-    PathBuf::from("tests/bitsandbytes/checkpoint.safetensors")
+    PathBuf::from("bitsandbytes/checkpoint.safetensors")
 }
 
 fn read(path: &Path, tensor: &str) -> Result<Option<PackedWeight>, String> {

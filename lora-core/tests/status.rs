@@ -1,12 +1,10 @@
 //! What a model says of its adapters, compared with PEFT.
 
-mod common;
-
 use std::path::PathBuf;
 
 use burn::tensor::{DType, FloatDType};
-use common::{Model, fill_adapters, training_device};
 use lora_core::{Agreement, Aspect, LoraConfig, LoraModule, ModelStatus};
+use lora_core_tests::{Model, fill_adapters, training_device};
 use serde_json::{Value, json};
 
 /// The adapters of `scripts/make_status_cases.py`.
@@ -57,7 +55,7 @@ fn strings(value: &Value) -> Vec<String> {
 
 #[test]
 fn every_layer_is_in_the_state_that_peft_says() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peft/status/cases.json");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peft/status/cases.json");
     let text = std::fs::read_to_string(path).unwrap();
     let file: Value = serde_json::from_str(&text).unwrap();
     let cases = file["cases"].as_object().unwrap();

@@ -1,17 +1,15 @@
 //! Weights that two modules share, and what adapters may do with them.
 
-mod common;
-
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
 };
 use burn::tensor::{Device, Int, Tensor};
-use common::training_device;
 use lora_core::state::parameters;
 use lora_core::{
     Bias, LoraConfig, LoraEmbedding, LoraEmbeddingConfig, LoraError, LoraLinear, LoraLinearConfig,
     LoraModule, tie,
 };
+use lora_core_tests::training_device;
 
 /// A language model that predicts with the table it embeds with.
 #[derive(Clone, Debug)]

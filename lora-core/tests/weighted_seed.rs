@@ -1,10 +1,8 @@
 //! Random pruning after seeding the device. The seed is the whole process's, so this is the only
 //! test here.
 
-mod common;
-
-use common::{Model, difference, fill_adapters, training_device};
 use lora_core::{Combination, CombinationType, LoraAdapters, LoraConfig, LoraModule};
+use lora_core_tests::{Model, difference, fill_adapters, training_device};
 
 #[test]
 fn the_seed_makes_random_pruning_repeatable() {

@@ -10,8 +10,6 @@ mod configs;
 mod errors;
 #[path = "generation/golden.rs"]
 mod golden;
-#[path = "../../lora-core/tests/common/numbers.rs"]
-mod numbers;
 #[path = "generation/properties.rs"]
 mod properties;
 #[path = "generation/sampling.rs"]

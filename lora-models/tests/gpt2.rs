@@ -1,14 +1,11 @@
 //! GPT-2: the cache, padding on either side, and files.
 
-#[path = "../../lora-core/tests/common/numbers.rs"]
-mod numbers;
-
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lora_core::state::parameters;
 use lora_core::{Bias, LoraConfig, LoraModule, ParameterReport, default_device};
+use lora_core_tests::redrawn;
 use lora_models::gpt2::{Cache, CausalLm, Gpt2Config, Gpt2Input, SequenceClassification};
 use lora_models::{ModelError, Precision, PretrainedModel};
-use numbers::redrawn;
 
 fn tiny() -> Gpt2Config {
     Gpt2Config {

@@ -1,12 +1,9 @@
 //! Sequences of one batch that go through different adapters.
 
-#[path = "../../lora-core/tests/common/numbers.rs"]
-mod numbers;
-
 use burn::tensor::{Int, Tensor};
 use lora_core::{BASE_ADAPTER, LoraConfig, LoraModule, default_device};
+use lora_core_tests::{fill_adapters, redrawn};
 use lora_models::bert::{BertConfig, EncoderInput, SequenceClassification};
-use numbers::{fill_adapters, redrawn};
 
 #[test]
 fn each_sequence_is_classified_by_its_own_adapter() {

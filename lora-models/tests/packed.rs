@@ -1,17 +1,14 @@
 //! Padding and the positions that no head reads cost nothing, and change nothing.
 
-#[path = "../../lora-core/tests/common/numbers.rs"]
-mod numbers;
-
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::tanh;
 use burn::tensor::{Int, Tensor};
 use lora_core::{LoraConfig, LoraLinear, default_device};
+use lora_core_tests::{fill_adapters, redrawn};
 use lora_models::SequenceClassifier;
 use lora_models::bert::{self, BertConfig, Classifier, EncoderInput};
 use lora_models::gpt2::{self, CausalLm, Gpt2Config, Gpt2Input};
-use numbers::{fill_adapters, redrawn};
 
 const PAD: i64 = 1;
 

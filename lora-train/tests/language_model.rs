@@ -1,7 +1,8 @@
 //! Whole training runs of tiny GPT-2s.
 
-use lora_core::state::{initialize, parameters, state};
+use lora_core::state::{parameters, state};
 use lora_core::{DEFAULT_ADAPTER, LoraConfig, LoraModule, ParameterReport, default_device};
+use lora_core_tests::redrawn;
 use lora_models::generation::GenerationConfig;
 use lora_models::gpt2::{CausalLm, Gpt2Config, SequenceClassification};
 use lora_models::tokenizer::train_gpt2_bpe;
@@ -40,7 +41,6 @@ fn config(tokenizer: &Tokenizer) -> Gpt2Config {
         resid_pdrop: 0.0,
         embd_pdrop: 0.0,
         attn_pdrop: 0.0,
-        initializer_range: 0.1,
         bos_token_id: 0,
         eos_token_id: 0,
         pad_token_id: Some(0),
@@ -61,8 +61,7 @@ fn a_language_model_learns_its_responses_and_writes_them() {
     let tokenizer = tokenizer();
     let config = config(&tokenizer);
     let data = TokenizedDataset::pairs(&pairs(), &tokenizer, &config, 32).unwrap();
-    let base = CausalLm::new(&config, &default_device());
-    initialize(&base);
+    let base = redrawn(CausalLm::new(&config, &default_device()), 0.1);
     let lora = LoraConfig::new()
         .with_r(8)
         .with_lora_alpha(16.0)
@@ -116,8 +115,7 @@ fn smoothing_changes_training_and_not_what_is_measured() {
     let tokenizer = tokenizer();
     let config = config(&tokenizer);
     let data = TokenizedDataset::pairs(&pairs(), &tokenizer, &config, 32).unwrap();
-    let base = CausalLm::new(&config, &default_device());
-    initialize(&base);
+    let base = redrawn(CausalLm::new(&config, &default_device()), 0.1);
     let run = |smoothing| {
         let training = training().with_epochs(1).with_label_smoothing(smoothing);
         let model = Method::Full.prepare(base.clone()).unwrap();

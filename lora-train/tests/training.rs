@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use burn::tensor::TensorData;
 use lora_core::LoraConfig;
-use lora_core::state::{initialize, parameters, state};
+use lora_core::state::{parameters, state};
 use lora_core::{DEFAULT_ADAPTER, LoraModule, default_device};
+use lora_core_tests::redrawn;
 use lora_models::Tokenizer;
 use lora_models::bert::{BertConfig, SequenceClassification};
 use lora_models::tokenizer::train_byte_level_bpe;
@@ -32,7 +33,6 @@ fn tiny_config() -> BertConfig {
         num_attention_heads: 2,
         intermediate_size: 32,
         max_position_embeddings: 34,
-        initializer_range: 0.2,
         // Dropout elsewhere would hide what so small a model learns.
         hidden_dropout_prob: 0.0,
         ..BertConfig::roberta_base()
@@ -56,14 +56,11 @@ fn data() -> TokenizedDataset {
 
 /// A prepared model; always on the same base.
 fn model(method: &Method) -> SequenceClassification {
-    // Tests run side by side, and the random generator is the process's: one of them draws it.
+    // Tests run side by side: one of them draws it.
     static BASE: OnceLock<SequenceClassification> = OnceLock::new();
     let base = BASE.get_or_init(|| {
-        let device = default_device();
-        device.seed(5);
-        let base = SequenceClassification::new(&tiny_config(), &device);
-        initialize(&base);
-        base
+        let base = SequenceClassification::new(&tiny_config(), &default_device());
+        redrawn(base, 0.2)
     });
     method.prepare(base.clone()).unwrap()
 }

@@ -1,9 +1,9 @@
-//! A module such as a user would write, with Burn's own layers beside this crate's.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each test file uses a part of this"
-)]
+//! What tests share: a module such as a user would write, with Burn's own layers beside lora-core's, and
+//! numbers that are the same in every run.
+//!
+//! The tests of lora-core are a package of their own because its operations need optimisation, in tests
+//! too, and the tests, which take far longer to compile with it, do not.
+#![allow(missing_docs, reason = "nothing but tests uses it")]
 
 pub mod numbers;
 

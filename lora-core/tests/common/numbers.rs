@@ -3,7 +3,6 @@
 //!
 //! Burn's generator is one for the process: what a test draws from it depends on the tests that run
 //! at the same time.
-#![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::cell::RefCell;
 use std::f32::consts::TAU;

@@ -8,7 +8,7 @@ use lora_core::tensor_file::TensorFile;
 use lora_core::{InitLoraWeights, LoraConfig, LoraError, LoraModule};
 
 use super::{Layers, bits, path, starting, tensor, with_table};
-use crate::common::{difference, fill_adapters};
+use lora_core_tests::{difference, fill_adapters};
 
 /// The folder that the adapter converts to.
 fn converted<M: LoraModule>(model: &M, name: &str) -> tempfile::TempDir {

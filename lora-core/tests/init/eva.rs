@@ -11,7 +11,7 @@ use lora_core::{
 };
 
 use super::{adapter, bits, file, path, starting};
-use crate::common::{difference, normal, trainable, training_device};
+use lora_core_tests::{difference, normal, trainable, training_device};
 
 /// The model of the script's EVA cases.
 #[derive(Module, Debug)]

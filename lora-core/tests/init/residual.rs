@@ -8,7 +8,7 @@ use lora_core::{
 };
 
 use super::{LAYERS, Layers, bits, path, starting, tensor};
-use crate::common::{difference, fill_adapters, normal, training_device};
+use lora_core_tests::{difference, fill_adapters, normal, training_device};
 
 /// Every initialisation that changes the base.
 fn changing() -> [LoraConfig; 4] {
@@ -230,7 +230,7 @@ fn only_the_adapter_gets_gradients() {
         let model = config.inject(Layers::base()).unwrap();
         let x = normal([3, 12], &training_device());
         let gradients = model.forward(x).square().sum().backward();
-        let names = crate::common::with_gradient(&model, &gradients);
+        let names = lora_core_tests::with_gradient(&model, &gradients);
         assert!(names.iter().all(|name| name.contains("lora_")), "{names:?}");
         let factors = names.iter().filter(|name| !name.contains("magnitude"));
         assert_eq!(factors.count(), 2 * 3);

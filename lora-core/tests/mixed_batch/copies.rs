@@ -119,7 +119,7 @@ fn originals_that_are_chosen_by_row_stay_frozen() {
     let rows = model.for_rows(&["first", BASE_ADAPTER, "third"]).unwrap();
     let all = rows.forward(ids).sum().backward();
     assert!(rows.head.weight.base().grad(&all).is_none());
-    let names = common::with_gradient(&rows, &all);
+    let names = lora_core_tests::with_gradient(&rows, &all);
     // Those of the active adapter; the table is as it is for all of these rows.
     assert!(names.iter().any(|name| name == "head.weight"), "{names:?}");
     assert!(
@@ -161,7 +161,7 @@ fn copies_of_other_modules_are_chosen_for_the_whole_batch() {
             .with_target_modules(["value"])
             .with_modules_to_save([module])
     };
-    let model = common::Model::new(&training_device())
+    let model = lora_core_tests::Model::new(&training_device())
         .add_adapter("one", &config("classifier"))
         .and_then(|model| model.add_adapter("two", &config("classifier")))
         .and_then(|model| model.add_adapter("three", &config("1.norm")))
@@ -200,7 +200,7 @@ fn copies_of_other_modules_are_chosen_for_the_whole_batch() {
             assert!(error.contains(part), "{part}: {error}");
         }
     }
-    let on = |model: &common::Model| model.on(&training_device());
+    let on = |model: &lora_core_tests::Model| model.on(&training_device());
     let alike = on(&model.for_rows(&["two", "two"]).unwrap());
     let two = on(&model.clone().set_active(&["two"]).unwrap());
     assert!(difference(&alike, &two) < 1e-6);

@@ -1,8 +1,7 @@
 //! Random inputs, gradients and comparisons.
 
 use burn::tensor::Tensor;
-
-use crate::numbers;
+use lora_core_tests::numbers;
 
 /// Standard normal values without autodiff.
 pub fn normal<const D: usize>(shape: [usize; D]) -> Tensor<D> {

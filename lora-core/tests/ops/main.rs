@@ -8,6 +8,4 @@ mod dropout;
 mod gelu;
 mod layer_norm;
 mod linear;
-#[path = "../common/numbers.rs"]
-mod numbers;
 mod tied_linear;

@@ -2,8 +2,8 @@
 
 use lora_core::{Bias, Combination, CombinationType, InitLoraWeights, LoraError, LoraModule};
 
-use super::common::Model;
 use super::{EVEN, cat, config, linear, pair, with};
+use lora_core_tests::Model;
 
 #[test]
 fn what_cannot_be_combined_says_why() {

@@ -3,8 +3,8 @@
 use lora_core::{Combination, LoraModule};
 use proptest::prelude::*;
 
-use super::common::difference;
 use super::{MODULES, TYPES, adapter, cat, config, delta, modules_of, pair, with};
+use lora_core_tests::difference;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]

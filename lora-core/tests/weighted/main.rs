@@ -1,7 +1,5 @@
 //! Adapters combined from others.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod errors;
 mod identities;
 mod peft;
@@ -9,11 +7,13 @@ mod random;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{FloatDType, Tensor};
-use common::{Model, difference, fill_adapters, trainable, training_device, with_gradient};
 use lora_core::state::{Role, values};
 use lora_core::{
     Combination, CombinationType, InitLoraWeights, LoraAdapter, LoraAdapters, LoraConfig,
     LoraConv1D, LoraLinear, LoraLinearConfig, LoraModule,
+};
+use lora_core_tests::{
+    Model, difference, fill_adapters, trainable, training_device, with_gradient,
 };
 
 const MODULES: [&str; 9] = [

@@ -9,8 +9,8 @@ use lora_core::tensor_file::TensorFile;
 use lora_core::{Combination, CombinationType, LoraModule, MajoritySignMethod, ModulePattern};
 use serde::Deserialize;
 
-use super::common::{Model, difference, training_device};
 use super::{MODULES, TYPES, adapter, assert_loads_again, base};
+use lora_core_tests::{Model, difference, training_device};
 
 const ADAPTERS: [&str; 8] = [
     "one",
@@ -24,7 +24,7 @@ const ADAPTERS: [&str; 8] = [
 ];
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peft/weighted")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peft/weighted")
 }
 
 /// A base with PEFT's adapters.

@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use lora_core::{Combination, CombinationType, LoraAdapter, LoraModule};
 
-use super::common::{Model, difference};
 use super::{adapter, config, with};
+use lora_core_tests::{Model, difference};
 
 /// The density of the random types below.
 const DENSITY: f64 = 0.25;

@@ -5,7 +5,7 @@ use lora_models::generation::GenerationConfig;
 use lora_models::gpt2::CausalLm;
 
 use crate::common::{beams, run, sampling, short, tiny_model};
-use crate::numbers::fill_adapters;
+use lora_core_tests::fill_adapters;
 
 const PROMPTS: [&[u32]; 3] = [&[3, 1, 4], &[9], &[2, 6]];
 

@@ -9,7 +9,7 @@ use lora_models::generation::{Generated, GenerationConfig};
 use lora_models::gpt2::{CausalLm, Gpt2Config};
 use serde_json::Value;
 
-use crate::numbers::redrawn;
+use lora_core_tests::redrawn;
 
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/generation")

@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 use lora_core::quantization::{QuantizationConfig, WeightFormat};
-use lora_core::state::{initialize, parameters, state};
+use lora_core::state::{parameters, state};
 use lora_core::{DEFAULT_ADAPTER, InitLoraWeights, LoraConfig, LoraModule};
 use lora_models::SequenceClassifier;
 use lora_models::bert::{BertConfig, EncoderInput, SequenceClassification};
@@ -15,6 +15,7 @@ use lora_models::gpt2::{CausalLm, Gpt2Config, Gpt2Input};
 use lora_train::loss::cross_entropy;
 
 use crate::compare::{Named, assert_near, ids, reference, tested};
+use lora_core_tests::redrawn;
 
 fn bert(base: BertConfig) -> SequenceClassification {
     let config = BertConfig {
@@ -25,12 +26,10 @@ fn bert(base: BertConfig) -> SequenceClassification {
         intermediate_size: 40,
         hidden_dropout_prob: 0.0,
         attention_probs_dropout_prob: 0.0,
-        initializer_range: 0.3,
         ..base
     };
     let model = SequenceClassification::new(&config, &reference());
-    initialize(&model);
-    model
+    redrawn(model, 0.3)
 }
 
 fn gpt2_config() -> Gpt2Config {
@@ -42,19 +41,14 @@ fn gpt2_config() -> Gpt2Config {
         resid_pdrop: 0.0,
         embd_pdrop: 0.0,
         attn_pdrop: 0.0,
-        initializer_range: 0.3,
         ..Gpt2Config::small()
     }
 }
 
 fn gpt2() -> CausalLm {
-    // Tests run side by side, and the random generator is the process's: one of them draws it.
+    // Tests run side by side: one of them draws it.
     static MODEL: OnceLock<CausalLm> = OnceLock::new();
-    let model = MODEL.get_or_init(|| {
-        let model = CausalLm::new(&gpt2_config(), &reference());
-        initialize(&model);
-        model
-    });
+    let model = MODEL.get_or_init(|| redrawn(CausalLm::new(&gpt2_config(), &reference()), 0.3));
     model.clone()
 }
 

@@ -9,7 +9,9 @@ use lora_core::adapter_file::{CONFIG_NAME, WEIGHTS_NAME};
 use lora_core::state::{Role, state};
 use lora_core::tensor_file::{Precision, TensorFile, write_tensors};
 use lora_core::{DEFAULT_ADAPTER, LoraAdapters, LoraConfig, LoraError, LoraModule};
-use lora_core_tests::{CLASSES, Model, TOKENS, WIDTH, difference, fill_adapters, training_device};
+use lora_core_tests::{
+    CLASSES, Model, TOKENS, WIDTH, difference, fill_adapters, trainable, training_device,
+};
 use safetensors::tensor::{Dtype, TensorView};
 
 fn config() -> LoraConfig {
@@ -84,10 +86,7 @@ fn what_is_saved_is_loaded_bit_for_bit() {
     assert_eq!(state(&model, |_| true), state(&other, |_| true));
     let device = training_device();
     assert_eq!(difference(&model.on(&device), &other.on(&device)), 0.0);
-    assert_eq!(
-        lora_core_tests::trainable(&model),
-        lora_core_tests::trainable(&other)
-    );
+    assert_eq!(trainable(&model), trainable(&other));
 
     let again = tempfile::tempdir().unwrap();
     other

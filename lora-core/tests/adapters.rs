@@ -4,7 +4,9 @@ use burn::module::Module;
 use burn::tensor::{FloatDType, Tensor};
 use lora_core::state::{Role, parameters, values};
 use lora_core::{Bias, LoraAdapters, LoraConfig, LoraError, LoraModule, ParameterReport};
-use lora_core_tests::{Model, difference, fill_adapters, trainable, training_device};
+use lora_core_tests::{
+    CLASSES, Model, WIDTH, difference, fill_adapters, trainable, training_device,
+};
 
 fn config(targets: &[&str]) -> LoraConfig {
     let targets: Vec<String> = targets.iter().map(|t| t.to_string()).collect();
@@ -196,10 +198,10 @@ fn each_adapter_has_its_copy_of_a_saved_module() {
     let untouched = on(&model.clone().set_active(&["two"]).unwrap());
     let one = trained(model);
     let report = ParameterReport::of(&one);
-    let head = lora_core_tests::WIDTH * lora_core_tests::CLASSES + lora_core_tests::CLASSES;
+    let head = WIDTH * CLASSES + CLASSES;
     // What is trained is the active adapter's.
     assert_eq!(report.saved, head);
-    assert_eq!(report.replaced, head + 2 * lora_core_tests::WIDTH);
+    assert_eq!(report.replaced, head + 2 * WIDTH);
     // Training the first left the second's copy alone.
     let two = on(&one.clone().set_active(&["two"]).unwrap());
     assert_eq!(difference(&two, &untouched), 0.0);
@@ -272,10 +274,7 @@ fn biases_are_trained_in_place_by_one_adapter_only() {
         .unwrap();
     // query, value, norm and down in each layer (`up` has none), and the classifier.
     assert_eq!(biases(&all).len(), 2 * 4 + 1);
-    assert_eq!(
-        ParameterReport::of(&all).bias,
-        2 * 4 * lora_core_tests::WIDTH + lora_core_tests::CLASSES
-    );
+    assert_eq!(ParameterReport::of(&all).bias, 2 * 4 * WIDTH + CLASSES);
     let error = two().add_adapter("third", &with(Bias::All)).unwrap_err();
     assert!(error.to_string().contains("`bias`"), "{error}");
 }

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::TensorData;
 use lora_core::state::{load_state, parameters, state};
 use lora_core::{LoraAdapters, LoraConfig, LoraError, LoraModule, ParameterReport};
-use lora_core_tests::{Model, difference, fill_adapters, trainable, training_device};
+use lora_core_tests::{Model, WIDTH, difference, fill_adapters, trainable, training_device};
 
 fn config() -> LoraConfig {
     LoraConfig::new()
@@ -102,7 +102,7 @@ fn what_would_not_be_finite_is_refused() {
         };
         assert_eq!(
             (parameter.as_str(), *count),
-            ("layers.1.value.weight", lora_core_tests::WIDTH)
+            ("layers.1.value.weight", WIDTH)
         );
     }
     // Factors that are finite can have a product that is not.
@@ -130,7 +130,7 @@ fn a_broken_base_is_refused() {
 fn large_finite_weights_are_merged() {
     // Their sum overflows, they do not.
     let model = with_value(adapted(), "mix", 3e38);
-    let values: Vec<f32> = vec![3e38; lora_core_tests::WIDTH * lora_core_tests::WIDTH];
+    let values: Vec<f32> = vec![3e38; WIDTH * WIDTH];
     let model = load_state(model, |info| {
         Ok((info.name == "mix").then(|| TensorData::new(values.clone(), info.shape.clone())))
     });

@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use lora_core::quantization::{QuantizationConfig, WeightFormat};
 use lora_core::state::{parameters, state};
 use lora_core::{DEFAULT_ADAPTER, LoraConfig, LoraModule};
+use lora_core_tests::{fill_adapters, redrawn};
 use lora_models::SequenceClassifier;
 use lora_models::bert::{BertConfig, EncoderInput, SequenceClassification};
 use lora_models::generation::GenerationConfig;
@@ -15,7 +16,6 @@ use lora_models::gpt2::{CausalLm, Gpt2Config, Gpt2Input};
 use lora_train::loss::cross_entropy;
 
 use crate::compare::{Named, assert_near, ids, reference, tested};
-use lora_core_tests::{fill_adapters, redrawn};
 
 fn bert(base: BertConfig) -> SequenceClassification {
     let config = BertConfig {

@@ -7,13 +7,13 @@ use burn::tensor::distributed::{ReduceOperation, all_reduce};
 use burn::tensor::{Device, Tensor};
 use lora_core::LoraConfig;
 use lora_core::state::{initialize, parameters, state};
+use lora_core_tests::redrawn;
 use lora_models::bert::{BertConfig, SequenceClassification};
 use lora_models::tokenizer::train_byte_level_bpe;
 use lora_train::data::{Example, Label, TokenizedDataset};
 use lora_train::{Method, Progress, TrainError, Trained, Trainer, TrainingConfig};
 
 use crate::compare::reference;
-use lora_core_tests::redrawn;
 
 const WORDS: [&str; 4] = ["good", "bad", "warm", "dull"];
 

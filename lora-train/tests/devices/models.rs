@@ -103,10 +103,7 @@ fn everything<M: Module + LoraModule>(
     logits: impl Fn(&M, &Device) -> Tensor<2>,
 ) -> Named {
     let mut named = Vec::new();
-    // AdamW divides a gradient by its size. Of one that is nearly 0 among larger ones, rounding would
-    // make a step: ε is a little above that.
-    let optimizer = AdamWConfig::new().with_weight_decay(0.01);
-    let mut optimizer = optimizer.with_epsilon(1e-4).init();
+    let mut optimizer = AdamWConfig::new().with_weight_decay(0.01).init();
     for step in 0..5 {
         let output = logits(&model, device);
         let [rows, _] = output.dims();

@@ -1,13 +1,17 @@
 //! Matrix products on parts of matrices, without copies.
 
-pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod transposed;
+pub(crate) mod avx512;
+mod terms;
+pub(crate) mod tile;
 
 use gemm::Parallelism;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx;
+#[cfg(target_arch = "x86_64")]
+use super::precision::{MatmulPrecision, matmul_precision};
+pub(crate) use terms::Terms;
 
 /// Where a matrix begins, and how far apart its rows and its columns are.
 #[derive(Debug, Clone, Copy)]
@@ -162,11 +166,14 @@ pub(crate) fn write(
         }
     }
     #[cfg(target_arch = "x86_64")]
-    if factor == 1.0
-        && transposed == [false, true]
-        && transposed::multiply_if_faster([m, n, k], to, add, a, b)
-    {
-        return;
+    if factor == 1.0 && !transposed[0] {
+        let right = avx512::Right {
+            values: b,
+            is_transposed: transposed[1],
+        };
+        if avx512::multiply_if_faster([m, n, k], to, add, a, right, &Terms::default()) {
+            return;
+        }
     }
     let matrix = |values, rows, columns, transposed| match transposed {
         false => Matrix::of(values, columns),
@@ -180,4 +187,38 @@ pub(crate) fn write(
     // SAFETY: the slices are as long as their shapes ask; `to` is borrowed for writing, so that the
     // others do not overlap it.
     unsafe { product([m, n, k], to, add, a, b, factor, parallel) };
+}
+
+/// Writes `to = a · b + terms` for `[m, n, k]`, where one pass over `to` does it: then it is true. `b` may
+/// be stored the other way round.
+///
+/// # Panics
+///
+/// Panics if the slices do not have the sizes of their matrices.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn write_with_terms(
+    shape: [usize; 3],
+    to: &mut [f32],
+    [a, b]: [&[f32]; 2],
+    is_transposed: bool,
+    terms: &Terms,
+) -> bool {
+    let right = avx512::Right {
+        values: b,
+        is_transposed,
+    };
+    matmul_precision() == MatmulPrecision::Highest
+        && avx512::multiply_if_faster(shape, to, false, a, right, terms)
+}
+
+/// No processor of this kind has a product that does it in one pass.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn write_with_terms(
+    _: [usize; 3],
+    _: &mut [f32],
+    _: [&[f32]; 2],
+    _: bool,
+    _: &Terms,
+) -> bool {
+    false
 }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{GROUP, Product, Side};
 use crate::ops::gemm::Matrix;
-use crate::ops::gemm::transposed::{Job, jobs, transpose};
+use crate::ops::gemm::avx512::{Job, jobs, transpose};
 
 /// The rows and columns whose sums are in registers, the columns in vectors of `LANES`.
 const HEIGHT: usize = 6;

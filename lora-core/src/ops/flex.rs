@@ -1,11 +1,15 @@
 //! What the kernels for Burn's CPU backend have in common.
 
+#[cfg(target_arch = "x86_64")]
+mod pages;
 mod pool;
 
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{DType, Shape};
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use pages::Pages;
 pub(crate) use pool::Buffer;
 
 /// How many values one thread takes at a time: few enough to share the work out, and enough to hide

@@ -10,16 +10,17 @@
 
 mod kernel;
 mod pack;
+mod scratch;
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::{Matrix, Terms};
-use crate::ops::flex::Buffer;
 use kernel::tile;
 pub(crate) use pack::transpose;
 use pack::{copy, lengthen, lengthen_panel, pack, turn};
+use scratch::with_scratch;
 
 /// The rows and columns whose sums are in registers, the columns in vectors of `LANES`.
 const HEIGHT: usize = 6;
@@ -137,28 +138,36 @@ impl Product<'_> {
         let strips = job.rows.len().div_ceil(HEIGHT);
         let deepest = DEPTH.min(self.k) + self.terms.depth();
         // One vector more than is used: the last row that is packed is written with it.
-        let mut left = Buffer::any(strips * HEIGHT * deepest + LANES);
-        for start in (0..self.k).step_by(DEPTH) {
-            let part = start..self.k.min(start + DEPTH);
-            let depth = part.len() + self.terms_of(&part).map_or(0, Terms::depth);
-            for (index, row) in job.rows.clone().step_by(HEIGHT).enumerate() {
-                let rows = row..job.rows.end.min(row + HEIGHT);
-                let strip = &mut left[index * HEIGHT * depth..];
-                pack(self.a, self.k, rows.clone(), part.clone(), strip);
-                if let Some(terms) = self.terms_of(&part) {
-                    lengthen(terms, rows, &mut strip[HEIGHT * part.len()..]);
-                }
-            }
-            let columns = job.columns.clone().into_par_iter().step_by(WIDTH);
-            // Each can be taken by another thread, to the last.
-            columns.with_max_len(1).for_each_init(
-                || Buffer::any(WIDTH * deepest),
-                |right, column| {
+        with_scratch(strips * HEIGHT * deepest + LANES, |left| {
+            for start in (0..self.k).step_by(DEPTH) {
+                let part = start..self.k.min(start + DEPTH);
+                self.pack_rows(&job.rows, &part, left);
+                let left = &*left;
+                let columns = job.columns.clone().into_par_iter().step_by(WIDTH);
+                // Each can be taken by another thread, to the last.
+                columns.with_max_len(1).for_each(|column| {
                     let columns = column..job.columns.end.min(column + WIDTH);
-                    // SAFETY: as asked of the caller; nobody else has these columns.
-                    unsafe { self.panel(&left, right, &job.rows, columns, &part) };
-                },
-            );
+                    with_scratch(WIDTH * deepest, |right| {
+                        // SAFETY: as asked of the caller; nobody else has these columns.
+                        unsafe { self.panel(left, right, &job.rows, columns, &part) };
+                    });
+                });
+            }
+        });
+    }
+
+    /// Packs a part of the common side of `rows`.
+    #[target_feature(enable = "avx512f")]
+    fn pack_rows(&self, rows: &Range<usize>, part: &Range<usize>, left: &mut [f32]) {
+        let terms = self.terms_of(part);
+        let depth = part.len() + terms.map_or(0, Terms::depth);
+        for (index, row) in rows.clone().step_by(HEIGHT).enumerate() {
+            let rows = row..rows.end.min(row + HEIGHT);
+            let strip = &mut left[index * HEIGHT * depth..];
+            pack(self.a, self.k, rows.clone(), part.clone(), strip);
+            if let Some(terms) = terms {
+                lengthen(terms, rows, &mut strip[HEIGHT * part.len()..]);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::{HEIGHT, LANES, VECTORS, WIDTH};
+use super::{DEPTH, HEIGHT, LANES, VECTORS, WIDTH};
 use crate::ops::gemm::Terms;
 
 /// How many rows before they are copied those of the right-hand side are asked for.
@@ -13,29 +13,25 @@ const AHEAD: usize = 24;
 /// missing ones are zeros. What follows them in `to` is overwritten.
 #[target_feature(enable = "avx512f")]
 pub(super) fn pack(a: &[f32], k: usize, rows: Range<usize>, part: Range<usize>, to: &mut [f32]) {
-    let row = |r: usize| &a[(rows.start + r) * k..][part.clone()];
+    let next = a.as_ptr().wrapping_add(rows.end * k + part.start);
+    let rows: [&[f32]; HEIGHT] = lines(a, k, rows, &part);
     let whole = part.len() - part.len() % LANES;
     for i in (0..whole).step_by(LANES) {
         let mut vectors = [_mm512_setzero_ps(); LANES];
-        for (r, vector) in vectors[..rows.len()].iter_mut().enumerate() {
-            *vector = load(&row(r)[i..]);
-        }
         for r in 0..HEIGHT {
-            // Of the rows that are packed next.
-            let line = a
-                .as_ptr()
-                .wrapping_add((rows.start + HEIGHT + r) * k + part.start + i);
-            _mm_prefetch::<_MM_HINT_T0>(line.cast());
+            vectors[r] = load(&rows[r][i..]);
+            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(r * k + i).cast());
         }
         transpose(&mut vectors);
-        for (j, column) in vectors.into_iter().enumerate() {
-            // Eight values, of which the next ones overwrite two.
-            store_half(&mut to[(i + j) * HEIGHT..], column);
+        // Eight values each, of which the next ones overwrite two.
+        let to = &mut to[i * HEIGHT..][..LANES * HEIGHT + 2];
+        for j in 0..LANES {
+            store_half(&mut to[j * HEIGHT..], vectors[j]);
         }
     }
     for i in whole..part.len() {
-        for r in 0..HEIGHT {
-            to[i * HEIGHT + r] = if r < rows.len() { row(r)[i] } else { 0.0 };
+        for (to, row) in to[i * HEIGHT..].iter_mut().zip(rows) {
+            *to = row[i];
         }
     }
 }
@@ -44,26 +40,41 @@ pub(super) fn pack(a: &[f32], k: usize, rows: Range<usize>, part: Range<usize>, 
 /// missing ones are zeros.
 #[target_feature(enable = "avx512f")]
 pub(super) fn turn(b: &[f32], k: usize, columns: Range<usize>, part: Range<usize>, to: &mut [f32]) {
-    let row = |j: usize| &b[(columns.start + j) * k..][part.clone()];
     let whole = part.len() - part.len() % LANES;
     for first in (0..WIDTH).step_by(LANES) {
-        let used = columns.len().saturating_sub(first).min(LANES);
+        let start = columns.end.min(columns.start + first);
+        let rows: [&[f32]; LANES] = lines(b, k, start..columns.end.min(start + LANES), &part);
         for i in (0..whole).step_by(LANES) {
             let mut vectors = [_mm512_setzero_ps(); LANES];
-            for (j, vector) in vectors[..used].iter_mut().enumerate() {
-                *vector = load(&row(first + j)[i..]);
+            for j in 0..LANES {
+                vectors[j] = load(&rows[j][i..]);
             }
             transpose(&mut vectors);
-            for (j, column) in vectors.into_iter().enumerate() {
-                store(&mut to[(i + j) * WIDTH + first..], column);
+            let to = &mut to[i * WIDTH + first..][..(LANES - 1) * WIDTH + LANES];
+            for j in 0..LANES {
+                store(&mut to[j * WIDTH..], vectors[j]);
             }
         }
         for i in whole..part.len() {
-            for j in 0..LANES {
-                to[i * WIDTH + first + j] = if j < used { row(first + j)[i] } else { 0.0 };
+            for (to, row) in to[i * WIDTH + first..].iter_mut().zip(rows) {
+                *to = row[i];
             }
         }
     }
+}
+
+/// The values `part` of `rows`, `k` values apart; those that are missing are zeros.
+fn lines<'a, const N: usize>(
+    values: &'a [f32],
+    k: usize,
+    rows: Range<usize>,
+    part: &Range<usize>,
+) -> [&'a [f32]; N] {
+    static ZEROS: [f32; DEPTH] = [0.0; DEPTH];
+    std::array::from_fn(|r| match rows.start + r {
+        row if row < rows.end => &values[row * k..][part.clone()],
+        _ => &ZEROS[..part.len()],
+    })
 }
 
 /// Writes the columns `columns` of the rows `part` of `b`, which has `n` columns, as if there were `WIDTH`;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use lora_core::ops::linear;
+use lora_core::ops::{linear, tied_linear};
 use lora_models::bert::BertConfig;
 
 /// The linear layers of an encoder, and inputs of their widths.
@@ -57,7 +57,8 @@ impl Products {
         for weight in &self.weights {
             let [from, to] = weight.dims();
             linear(of_width(from), weight.clone(), None);
-            linear(of_width(to), weight.clone().transpose(), None);
+            // With the weight transposed where it is read, as in the backward pass: no copy is made.
+            tied_linear(of_width(to), weight.clone());
         }
         start.elapsed().as_secs_f64()
     }

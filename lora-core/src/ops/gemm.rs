@@ -195,7 +195,6 @@ pub(crate) fn write(
 /// # Panics
 ///
 /// Panics if the slices do not have the sizes of their matrices.
-#[cfg(target_arch = "x86_64")]
 pub(crate) fn write_with_terms(
     shape: [usize; 3],
     to: &mut [f32],
@@ -203,22 +202,15 @@ pub(crate) fn write_with_terms(
     is_transposed: bool,
     terms: &Terms,
 ) -> bool {
-    let right = avx512::Right {
-        values: b,
-        is_transposed,
-    };
-    matmul_precision() == MatmulPrecision::Highest
-        && avx512::multiply_if_faster(shape, to, false, a, right, terms)
-}
-
-/// No processor of this kind has a product that does it in one pass.
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn write_with_terms(
-    _: [usize; 3],
-    _: &mut [f32],
-    _: [&[f32]; 2],
-    _: bool,
-    _: &Terms,
-) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if matmul_precision() == MatmulPrecision::Highest {
+        let right = avx512::Right {
+            values: b,
+            is_transposed,
+        };
+        return avx512::multiply_if_faster(shape, to, false, a, right, terms);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (shape, to, a, b, is_transposed, terms);
     false
 }

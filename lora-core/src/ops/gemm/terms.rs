@@ -14,7 +14,23 @@ pub(crate) struct Terms<'a> {
     pub(crate) bias: &'a [f32],
 }
 
-impl Terms<'_> {
+impl<'a> Terms<'a> {
+    /// Those of an update alone.
+    pub(crate) fn update(narrow: &'a [f32], wide: &'a [f32], rank: usize, scaling: f32) -> Self {
+        Self {
+            narrow,
+            wide,
+            rank,
+            scaling,
+            bias: &[],
+        }
+    }
+
+    /// The same with another bias.
+    pub(crate) fn with_bias(self, bias: &'a [f32]) -> Self {
+        Self { bias, ..self }
+    }
+
     /// By how much they make the common side of a product longer that they are part of.
     pub(crate) fn depth(&self) -> usize {
         self.rank + usize::from(!self.bias.is_empty())

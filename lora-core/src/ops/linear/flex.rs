@@ -33,19 +33,10 @@ pub(crate) fn forward(
         let [rank, _] = dims(&b);
         (Input { values: &x, mask }.times(&a, rank), b, rank, scaling)
     });
-    let terms = match &update {
-        Some((narrow, wide, rank, scaling)) => Terms {
-            narrow,
-            wide,
-            rank: *rank,
-            scaling: *scaling,
-            bias: &bias,
-        },
-        None => Terms {
-            bias: &bias,
-            ..Terms::default()
-        },
-    };
+    let terms = update
+        .as_ref()
+        .map(|(narrow, wide, rank, scaling)| Terms::update(narrow, wide, *rank, *scaling));
+    let terms = terms.unwrap_or_default().with_bias(&bias);
     weight.multiply([rows, d_out, d_in], &mut out, &x, false, &terms, None);
     let narrow = update.map(|(narrow, _, rank, _)| tensor(narrow, Shape::new([rows, rank])));
     (tensor(out, Shape::new([rows, d_out])), narrow)
@@ -84,19 +75,11 @@ pub(crate) fn backward(
         let weight = Weight::of(weight);
         let [d_in, _] = weight.dims();
         let mut out = Buffer::any(rows * d_in);
-        let (terms, mask) = match &update {
-            Some((slope, wide, rank, mask)) => {
-                let terms = Terms {
-                    narrow: slope,
-                    wide,
-                    rank: *rank,
-                    scaling: 1.0,
-                    bias: &[],
-                };
-                (terms, Some(*mask))
-            }
-            None => (Terms::default(), None),
-        };
+        let terms = update
+            .as_ref()
+            .map(|(slope, wide, rank, _)| Terms::update(slope, wide, *rank, 1.0));
+        let terms = terms.unwrap_or_default();
+        let mask = update.as_ref().map(|(.., mask)| *mask);
         let shape = [rows, d_in, d_out];
         weight.multiply(shape, &mut out, &gradient, true, &terms, mask);
         tensor(out, Shape::new([rows, d_in]))

@@ -41,7 +41,7 @@ struct Arguments {
     /// Divide scores by this before a draw: below 1 is more cautious
     #[arg(long, value_name = "T", default_value_t = 0.8)]
     temperature: f64,
-    /// Draw among so many of the likeliest tokens
+    /// Draw among so many of the likeliest tokens (0: all of them)
     #[arg(long, value_name = "K", default_value_t = 50)]
     top_k: usize,
     /// Draw among the likeliest tokens that together have this probability
@@ -82,7 +82,7 @@ impl Arguments {
         GenerationConfig {
             do_sample: true,
             temperature: self.temperature,
-            top_k: Some(self.top_k),
+            top_k: Some(self.top_k).filter(|&k| k > 0),
             top_p: self.top_p,
             seed: self.seed,
             ..config

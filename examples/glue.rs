@@ -90,7 +90,9 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
     let shape = loaded.model.config().clone();
-    config.max_len = config.max_len.min(shape.max_tokens());
+    if arguments.training.max_len.is_none() {
+        config.max_len = config.max_len.min(shape.max_tokens());
+    }
 
     let splits = task.load(&arguments.data)?;
     let encode = |examples: &[Example]| {
@@ -118,7 +120,10 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     );
 
     let run = FineTuning {
-        method: arguments.method.method(adapters, &shape)?,
+        method: arguments
+            .method
+            .method(adapters, &shape)?
+            .with_base_model(model_name),
         config: &config,
         out: &out,
         resume: arguments.out.resume,

@@ -91,9 +91,19 @@ impl Arguments {
         at_least("--parallel", self.parallel, 1)?;
         // The shortest sequences are a quarter of this, with two special tokens and one to predict.
         at_least("--max-len", self.max_len, 12)?;
-        match (0.0..=1.0).contains(&self.mask) {
+        at_least("--heads", self.heads, 1)?;
+        if self.hidden % self.heads != 0 {
+            return Err(format!(
+                "--heads is {}, expected a divisor of --hidden, {}",
+                self.heads, self.hidden
+            ));
+        }
+        match self.mask > 0.0 && self.mask <= 1.0 {
             true => Ok(()),
-            false => Err(format!("--mask is {}, expected 0 to 1", self.mask)),
+            false => Err(format!(
+                "--mask is {}, expected more than 0 and at most 1",
+                self.mask
+            )),
         }
     }
 }

@@ -132,7 +132,8 @@ pub fn fine_tune<M: Classifier>(
     }
     let method = arguments
         .method
-        .method(program.adapters, loaded.model.config())?;
+        .method(program.adapters, loaded.model.config())?
+        .with_base_model(&model_name);
 
     let data_name = named(&arguments.data, "reviews");
     let files = DataFiles::find(&data_name)?;

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use burn::train::Interrupter;
 use clap::Args;
 use lora_core::quantization::quantized;
-use lora_core::{LoraError, ParameterReport};
+use lora_core::{InitLoraWeights, LoraError, ParameterReport};
 use lora_models::{PretrainedModel, Tokenizer};
 use lora_train::data::{LengthSummary, TokenizedDataset};
 use lora_train::{
@@ -167,12 +167,14 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
             method: &self.method,
             training: self.config,
         };
+        require_outside(&self.out.path, self.names.model)?;
         // What another run is about to write is none of ours to write over.
         let lock = Arc::new(RunLock::take(&self.out.path)?);
         self.write_settings(settings)?;
         let interrupter = interrupt::on_signal();
         let stages = self.method.stages();
         let mut model = model;
+        let mut seconds = 0.0;
         for stage in &stages[..stages.len() - 1] {
             println!("first: {}", stage.name());
             let first = Arc::new(RunLock::take(&self.out.path.join(HEAD))?);
@@ -180,6 +182,7 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
             if self.says_that_it_was_interrupted(&trained) {
                 return Ok(None);
             }
+            seconds += trained.seconds;
             model = trained.model;
         }
         let last = &stages[stages.len() - 1];
@@ -188,6 +191,7 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         if self.says_that_it_was_interrupted(&trained) {
             return Ok(None);
         }
+        trained.seconds += seconds;
         // Weights in fewer bits are not those of the checkpoint to begin with.
         if quantized(&trained.model).is_empty() {
             let frozen = trained.model.verify_frozen(self.names.model)?;
@@ -218,12 +222,11 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         Ok(Some(trained))
     }
 
-    /// A run that goes on keeps the settings that it was begun with: whether these may differ is not
-    /// known yet.
+    /// A run that goes on keeps the settings that it was begun with.
     fn write_settings(&self, settings: RunSettings<'_>) -> Result<(), Box<dyn Error>> {
         let folder = &self.out.path;
         if self.resume && folder.join(CONFIG_NAME).exists() {
-            return Ok(());
+            return Ok(settings.check_resumed(folder)?);
         }
         Ok(settings.write(folder)?)
     }
@@ -238,20 +241,28 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         evaluate_at_end: bool,
     ) -> Result<(Trained<T>, ParameterReport), Box<dyn Error>> {
         if let Some(lora) = method.adapters() {
-            let plan = lora.plan(&model)?;
-            println!("{plan}");
-            for warning in &plan.warnings {
-                eprintln!("warning: {warning}");
+            if lora.init_lora_weights == InitLoraWeights::Eva {
+                let text = "`init_lora_weights` is eva, for which this program gathers no data: start from it in \
+                            one of your own (`LoraModule::initialize_eva`), or leave it out";
+                return Err(text.into());
             }
+            println!("{}", lora.plan(&model)?);
         }
         let mut model = method.prepare(model)?;
-        if self.config.lora_fa {
+        let mut config = self.config.clone();
+        if method.adapters().is_none() && self.method.adapters().is_some() {
+            // The stage before there are adapters.
+            config.lora_fa = false;
+            config.loraplus_lr_ratio = None;
+            config.loraplus_lr_embedding = TrainingConfig::new().loraplus_lr_embedding;
+        }
+        if config.lora_fa {
             // What the report counts is what trains.
             model = LoraFa::freeze(model)?;
         }
         let parameters = ParameterReport::of(&model);
         println!("{parameters}");
-        let trained = Trainer::new(self.config.clone())
+        let trained = Trainer::new(config)
             .locked_folder(lock)
             .resume(self.resume)
             .overwrite(self.out.overwrite)
@@ -291,6 +302,24 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
     }
 }
 
+/// Refuses a folder to write to that the model lies in: the run would replace what it starts from.
+fn require_outside(out: &Path, model: &str) -> Result<(), Box<dyn Error>> {
+    let (Ok(out), Ok(model)) = (out.canonicalize(), Path::new(model).canonicalize()) else {
+        // One of them is not there, or is a name on the hub.
+        return Ok(());
+    };
+    match model.starts_with(&out) {
+        false => Ok(()),
+        true => Err(format!(
+            "the model to start from, {}, lies in the folder to write to, {}, where the run would replace it: name \
+             another folder with --out",
+            model.display(),
+            out.display()
+        )
+        .into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,6 +328,22 @@ mod tests {
     use lora_models::bert::SequenceClassification;
     use lora_train::TrainError;
     use lora_train::data::{Example, Label};
+
+    #[test]
+    fn a_run_does_not_write_where_its_model_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, model) = (folder.path().join("out"), folder.path().join("out/model"));
+        std::fs::create_dir_all(&model).unwrap();
+        let refused = |out: &Path, model: &str| require_outside(out, model).is_err();
+        assert!(refused(&out, model.to_str().unwrap()));
+        assert!(refused(&out, out.to_str().unwrap()));
+        assert!(!refused(&model, out.to_str().unwrap()));
+        assert!(!refused(&out, "owner/name"));
+        assert!(!refused(
+            &folder.path().join("new"),
+            model.to_str().unwrap()
+        ));
+    }
 
     #[test]
     fn settings_of_a_run_that_goes_on_are_left_alone() {

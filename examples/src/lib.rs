@@ -87,6 +87,10 @@ fn describe(name: &str, why: &str, compiled: &[&str]) -> String {
 pub fn run(program: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
     #[cfg(unix)]
     interrupt::end_with_reader();
+    // A second call finds the first one's.
+    if log::set_logger(&Warnings).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
     match program() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -94,6 +98,23 @@ pub fn run(program: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Shows what the libraries of this project warn of, on standard error.
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn && metadata.target().starts_with("lora_")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            eprintln!("warning: {}", record.args());
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// The message of an error, and of the causes that it does not repeat.

@@ -105,9 +105,11 @@ pub fn save<M: PretrainedModel>(
             tokenizer.save(&folder)?;
         }
     }
+    // Only of a run that has ended; another folder of that name is somebody else's.
+    let has_earlier = out.join(METRICS_NAME).exists();
     for other in [ADAPTER, MODEL].map(|name| out.join(name)) {
         // It would not belong to the metrics beside it.
-        if other != folder && other.is_dir() {
+        if has_earlier && other != folder && other.is_dir() {
             std::fs::remove_dir_all(&other)?;
         }
     }
@@ -117,6 +119,23 @@ pub fn save<M: PretrainedModel>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_no_earlier_run_wrote_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, theirs) = (folder.path(), folder.path().join(ADAPTER));
+        let device = lora_core::default_device();
+        let name = crate::named(&None, "roberta-tiny");
+        type Model = lora_models::bert::SequenceClassification;
+        let loaded = Model::from_pretrained(&name, &device).unwrap();
+        let tokenizer = Tokenizer::from_folder(&loaded.folder).unwrap();
+        std::fs::create_dir(&theirs).unwrap();
+        save(out, &Method::Head, &loaded.model, &tokenizer).unwrap();
+        assert!(theirs.exists() && out.join(MODEL).exists());
+        std::fs::write(out.join(METRICS_NAME), b"").unwrap();
+        save(out, &Method::Head, &loaded.model, &tokenizer).unwrap();
+        assert!(!theirs.exists() && out.join(MODEL).exists());
+    }
 
     #[test]
     fn only_our_own_default_run_is_overwritten() {

@@ -154,7 +154,8 @@ pub fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let run = FineTuning {
         method: arguments
             .method
-            .question_answering_method(ADAPTERS, &shape)?,
+            .question_answering_method(ADAPTERS, &shape)?
+            .with_base_model(&model_name),
         config: &config,
         out: &out,
         resume: arguments.out.resume,

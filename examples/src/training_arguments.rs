@@ -137,10 +137,7 @@ impl TrainingArguments {
     ) -> Result<TrainingConfig, Box<dyn std::error::Error>> {
         let mut config = usual;
         if let Some(path) = &self.training_config {
-            let name = path.display();
-            let text =
-                std::fs::read_to_string(path).map_err(|e| format!("cannot read {name}: {e}"))?;
-            config = serde_json::from_str(&text).map_err(|e| format!("{name}: {e}"))?;
+            config = config.with_file(path)?;
         }
         macro_rules! set {
             ($($field:ident = $given:expr),* $(,)?) => {$(

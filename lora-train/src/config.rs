@@ -1,5 +1,6 @@
 //! How long, how fast and in what order to train.
 
+mod file;
 mod interval;
 mod optim;
 mod schedule;

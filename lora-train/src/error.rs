@@ -238,6 +238,16 @@ pub enum TrainError {
          embeddings): train adapters, or everything"
     )]
     NoHead,
+    /// A file with settings says something that cannot be used.
+    #[error("{path}: `{field}`: {message}", path = path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// The setting.
+        field: String,
+        /// What is wrong, and what is accepted.
+        message: String,
+    },
     /// A setting has a value that cannot be used.
     #[error("training configuration: `{field}` is {value}, expected {expected}")]
     Setting {

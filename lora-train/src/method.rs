@@ -1,5 +1,7 @@
 //! What of a model is trained.
 
+use std::path::Path;
+
 use burn::module::{Module, ParamGroup};
 use lora_core::state::{initialize, parameters};
 use lora_core::{FactorizeConfig, LoraConfig, TaskType};
@@ -39,6 +41,22 @@ impl Method {
     /// As [`lora`](Self::lora), after the head alone was trained.
     pub fn head_then_lora(config: LoraConfig, model: &impl TextConfig) -> Self {
         Self::HeadThenLora(lora_for(config, model, TaskType::SequenceClassification))
+    }
+
+    /// The same with a base model, `owner/name`, `owner/name@revision` or a folder, for whoever reads the adapters'
+    /// configuration, unless that names one.
+    pub fn with_base_model(mut self, name: &str) -> Self {
+        if let Self::Lora(config) | Self::HeadThenLora(config) = &mut self
+            && config.base_model_name_or_path.is_none()
+        {
+            let (base, revision) = match name.split_once('@') {
+                Some((base, revision)) if !Path::new(name).exists() => (base, Some(revision)),
+                _ => (name, None),
+            };
+            config.base_model_name_or_path = Some(base.to_string());
+            config.revision = revision.map(ToString::to_string);
+        }
+        self
     }
 
     /// `lora`, `full`, `head`, `bitfit`, `head-then-lora` or `factorized`.
@@ -216,6 +234,30 @@ mod tests {
         assert_eq!(stages[0], Method::Head);
         assert_eq!(stages[1].adapters(), method.adapters());
         assert_eq!(Method::Full.stages(), [Method::Full]);
+    }
+
+    #[test]
+    fn adapters_name_their_base_unless_they_do_already() {
+        let base = |config: LoraConfig, name: &str| {
+            let method = Method::lora(config, &tiny_config()).with_base_model(name);
+            let config = method.adapters().unwrap().clone();
+            (config.base_model_name_or_path.unwrap(), config.revision)
+        };
+        let named = base(LoraConfig::new(), "FacebookAI/roberta-base");
+        assert_eq!(named, ("FacebookAI/roberta-base".into(), None));
+        let named = base(LoraConfig::new(), "owner/name@v1");
+        assert_eq!(named, ("owner/name".into(), Some("v1".into())));
+        let given = LoraConfig {
+            base_model_name_or_path: Some("mine".into()),
+            ..LoraConfig::new()
+        };
+        assert_eq!(base(given, "owner/name@v1"), ("mine".into(), None));
+        assert_eq!(Method::Full.with_base_model("a"), Method::Full);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a@b");
+        std::fs::create_dir(&path).unwrap();
+        let path = path.to_str().unwrap();
+        assert_eq!(base(LoraConfig::new(), path), (path.into(), None));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub fn plot(history: &History, path: &Path) -> Result<(), TrainError> {
     }
     let mut left = loss_chart(history);
     left.title = "Training loss".to_string();
-    left.y_label = "cross-entropy".to_string();
+    left.y_label = "loss".to_string();
     let names = history.evaluations.last().into_iter();
     let measure = telling_measure(names.flat_map(|record| record.dev.0.keys()));
     let mut right = measure_chart(history, &measure);

@@ -6,6 +6,7 @@ use lora_core::file::write_atomically;
 use lora_core::{FactorizeConfig, LoraConfig};
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
+use serde_json::Value;
 
 use crate::{Method, TrainError, TrainingConfig};
 
@@ -46,6 +47,56 @@ impl RunSettings<'_> {
             &folder.join(CONFIG_NAME),
             text.as_bytes(),
         )?)
+    }
+
+    /// Checks that the run whose [`CONFIG_NAME`] is in `folder` trains the same, so that this one may go on
+    /// from its checkpoints: a model of that name, wherever it lies, by the same method with the same settings.
+    /// What [`TrainingConfig`] says is checked with the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Resume`] with what differs; [`TrainError::Io`] and [`TrainError::Metrics`] if the file
+    /// cannot be read.
+    pub fn check_resumed(&self, folder: &Path) -> Result<(), TrainError> {
+        let path = folder.join(CONFIG_NAME);
+        let text = std::fs::read_to_string(&path).map_err(|e| TrainError::io("read", &path, e))?;
+        let parse = |text: &str| {
+            serde_json::from_str::<Value>(text).map_err(|e| TrainError::Metrics {
+                path: path.clone(),
+                message: e.to_string(),
+            })
+        };
+        // Through text, which loses the last bit of some numbers, on both sides.
+        let mut sides = [parse(&serde_json::json!(self).to_string())?, parse(&text)?];
+        for side in &mut sides {
+            if let Some(lora) = side["lora"].as_object_mut() {
+                // A note for people, where the model was.
+                lora.shift_remove("base_model_name_or_path");
+                lora.shift_remove("revision");
+            }
+        }
+        let [mine, theirs] = sides;
+        let name = |settings: &Value| {
+            let path = settings["model"].as_str().map(Path::new);
+            path.and_then(Path::file_name).map(ToOwned::to_owned)
+        };
+        let same_model = name(&mine) == name(&theirs);
+        let fields = ["method", "lora", "factorization"];
+        let mut differing = fields
+            .into_iter()
+            .filter(|field| mine[*field] != theirs[*field]);
+        match (!same_model)
+            .then_some("model")
+            .or_else(|| differing.next())
+        {
+            None => Ok(()),
+            Some(field) => Err(TrainError::Resume {
+                path,
+                field: field.to_string(),
+                found: mine[field].to_string(),
+                expected: theirs[field].to_string(),
+            }),
+        }
     }
 
     /// The adapters' configuration, if there are some.
@@ -107,6 +158,31 @@ mod tests {
             (&lora["lora"]["r"], &lora["training"]["epochs"]),
             (&3.into(), &7.into())
         );
+        let check = |method: &Method, model| {
+            let names = RunNames {
+                model,
+                data: "others",
+                device: "cuda",
+            };
+            let settings = RunSettings {
+                names,
+                method,
+                training: &training,
+            };
+            settings.check_resumed(folder.path())
+        };
+        let same = Method::lora(LoraConfig::new().with_r(3), &tiny_config());
+        let same = same.with_base_model("elsewhere/roberta-tiny");
+        check(&same, "elsewhere/roberta-tiny").unwrap();
+        let error = check(&same, "roberta-base").unwrap_err().to_string();
+        assert!(error.contains("its model is \"roberta-tiny\""), "{error}");
+        let other = Method::lora(LoraConfig::new().with_r(4), &tiny_config());
+        let error = check(&other, "roberta-tiny").unwrap_err().to_string();
+        assert!(error.contains("its lora is {"), "{error}");
+        let error = check(&Method::Head, "roberta-tiny")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("its method is \"lora\""), "{error}");
         let full = json(Method::Full);
         assert_eq!(
             (&full["method"], &full["lora"]),

@@ -310,6 +310,7 @@ impl<T: Task> Trainer<T> {
             optimizer,
             scheduler,
             state,
+            start,
             folder: folder.clone(),
             lines,
             best: None,
@@ -358,7 +359,7 @@ impl<T: Task> Trainer<T> {
             evaluation,
             best_step: run.state.best.map(|best| best.step),
             sent_per_step: run.sent_per_step,
-            seconds: start.elapsed().as_secs_f64(),
+            seconds: run.seconds(),
             stopped: run.stopped.take(),
         })
     }

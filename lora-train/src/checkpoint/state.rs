@@ -17,6 +17,10 @@ const FREE: [&str; 4] = [
     "gradient_checkpointing",
 ];
 
+/// Settings that make a difference only once there is a best measurement, so that a name that no
+/// measure has can be put right.
+const OF_THE_BEST: [&str; 2] = ["metric_for_best_model", "greater_is_better"];
+
 /// Where a run stands.
 ///
 /// The learning rate, the order of the examples and the seeds of the dropout are functions of the
@@ -35,6 +39,8 @@ pub(crate) struct TrainerState {
     pub(crate) best: Option<Best>,
     /// How many measurements in a row were no better.
     pub(crate) without_improvement: usize,
+    /// The time the run has taken, in seconds.
+    pub(crate) seconds: f64,
 }
 
 /// The best measurement.
@@ -55,6 +61,7 @@ impl TrainerState {
             history: History::default(),
             best: None,
             without_improvement: 0,
+            seconds: 0.0,
         }
     }
 
@@ -84,7 +91,9 @@ impl TrainerState {
         let empty = serde_json::Map::new();
         for (field, value) in mine.as_object().unwrap_or(&empty) {
             let other = &theirs[field];
-            if value != other && !FREE.contains(&field.as_str()) {
+            let is_free = FREE.contains(&field.as_str())
+                || self.best.is_none() && OF_THE_BEST.contains(&field.as_str());
+            if value != other && !is_free {
                 return Err(refused(field.clone(), value.to_string(), other.to_string()));
             }
         }
@@ -107,6 +116,7 @@ impl TrainerState {
             best_step: self.best.map(|best| best.step),
             best_value: self.best.map(|best| Exact(best.value)),
             without_improvement: self.without_improvement,
+            seconds: Exact(self.seconds),
             evaluations: self.history.evaluations.iter().map(Into::into).collect(),
             steps: self.history.steps.iter().map(Into::into).collect(),
         };
@@ -140,6 +150,7 @@ impl TrainerState {
                 value: value.0,
             }),
             without_improvement: written.without_improvement,
+            seconds: written.seconds.0,
         })
     }
 }
@@ -155,6 +166,8 @@ struct Written {
     best_step: Option<usize>,
     best_value: Option<Exact>,
     without_improvement: usize,
+    #[serde(default)]
+    seconds: Exact,
     evaluations: Vec<WrittenEvaluation>,
     steps: Vec<(Exact, Exact, Exact, usize)>,
 }
@@ -223,6 +236,7 @@ impl From<WrittenEvaluation> for EvaluationRecord {
 }
 
 /// A number as text: JSON has no NaN, and its parser here loses the last bit of some numbers.
+#[derive(Default)]
 struct Exact(f64);
 
 impl Serialize for Exact {

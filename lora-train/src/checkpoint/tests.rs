@@ -48,6 +48,7 @@ fn state(step: usize) -> TrainerState {
             value: THIRD,
         }),
         without_improvement: 2,
+        seconds: 100.0 * THIRD,
         ..TrainerState::new(&TrainingConfig::new(), 7)
     }
 }

@@ -6,6 +6,7 @@ mod session;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::optim::ModuleOptimizer;
@@ -44,6 +45,8 @@ pub(super) struct Run {
     pub(super) optimizer: ModuleOptimizer,
     pub(super) scheduler: ModuleLrScheduler,
     pub(super) state: TrainerState,
+    /// Since when this process has been training.
+    pub(super) start: Instant,
     pub(super) folder: Option<Folder>,
     pub(super) lines: Lines,
     /// The values that measured best, if there is no folder for them.
@@ -52,6 +55,13 @@ pub(super) struct Run {
     pub(super) sent_per_step: Option<usize>,
     pub(super) stopped: Option<Stopped>,
     pub(super) error: Option<TrainError>,
+}
+
+impl Run {
+    /// The time the run has taken, before it was resumed too.
+    pub(super) fn seconds(&self) -> f64 {
+        self.state.seconds + self.start.elapsed().as_secs_f64()
+    }
 }
 
 /// A strategy of Burn's learner that measures and saves when the configuration says so.

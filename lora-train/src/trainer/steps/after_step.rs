@@ -1,7 +1,7 @@
 //! What is due after a step: the log, a measurement, a checkpoint, the end.
 
 use super::session::{Seen, Session};
-use crate::checkpoint::trained;
+use crate::checkpoint::{TrainerState, trained};
 use crate::trainer::Stopped;
 use crate::trainer::log::TrainingLine;
 use crate::{Task, TrainError};
@@ -61,7 +61,14 @@ impl<T: Task> Session<'_, T> {
         let mut interrupted = self.interrupter().should_stop();
         let mut measured = None;
         if due && !interrupted {
-            measured = self.measure()?;
+            measured = match self.measure() {
+                Err(error @ TrainError::UnknownMeasure { .. }) => {
+                    // With another name the run can go on from here.
+                    self.save(false)?;
+                    return Err(error);
+                }
+                measured => measured?,
+            };
             interrupted = measured.is_none();
         }
         interrupted |= self.interrupter().should_stop();
@@ -99,8 +106,12 @@ impl<T: Task> Session<'_, T> {
             }
             return Ok(());
         };
-        let (optimizer, state) = (&self.run.optimizer, &self.run.state);
-        folder.checkpoints.save(&self.model, optimizer, state)?;
+        let state = TrainerState {
+            seconds: self.run.seconds(),
+            ..self.run.state.clone()
+        };
+        let checkpoints = &folder.checkpoints;
+        checkpoints.save(&self.model, &self.run.optimizer, &state)?;
         let best = state.best.map(|best| best.step);
         folder.checkpoints.prune(config.save_total_limit, best)
     }

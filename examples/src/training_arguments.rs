@@ -72,7 +72,8 @@ pub struct TrainingArguments {
     /// LoRA-FA: train the adapters' B alone
     #[arg(long, conflicts_with = "loraplus_lr_ratio")]
     pub lora_fa: bool,
-    /// Settings from a JSON file, as metrics.json has them under "training"; options go before
+    /// Settings from a JSON file, named as metrics.json has them under "training", all or some of them;
+    /// options go before
     #[arg(long, value_name = "FILE")]
     pub training_config: Option<PathBuf>,
     /// When to measure and save.

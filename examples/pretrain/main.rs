@@ -92,7 +92,7 @@ impl Arguments {
         // The shortest sequences are a quarter of this, with two special tokens and one to predict.
         at_least("--max-len", self.max_len, 12)?;
         at_least("--heads", self.heads, 1)?;
-        if self.hidden % self.heads != 0 {
+        if !self.hidden.is_multiple_of(self.heads) {
             return Err(format!(
                 "--heads is {}, expected a divisor of --hidden, {}",
                 self.heads, self.hidden

@@ -183,6 +183,8 @@ mod tests {
         <Arguments as clap::CommandFactory>::command().debug_assert();
         let sampling = parse("").unwrap();
         assert!(sampling.do_sample && sampling.temperature == 0.8);
+        let top_k = |text: &str| parse(text).unwrap().top_k;
+        assert_eq!((top_k(""), top_k("--top-k 0")), (Some(50), None));
         let greedy = parse("--greedy").unwrap();
         assert_eq!((greedy.do_sample, greedy.temperature), (false, 1.0));
         let beams = parse("--beams 4 --length-penalty 2").unwrap();

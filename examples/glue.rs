@@ -90,9 +90,9 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
     let shape = loaded.model.config().clone();
-    if arguments.training.max_len.is_none() {
-        config.max_len = config.max_len.min(shape.max_tokens());
-    }
+    arguments
+        .training
+        .fit_max_len(&mut config, shape.max_tokens());
 
     let splits = task.load(&arguments.data)?;
     let encode = |examples: &[Example]| {
@@ -120,10 +120,7 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     );
 
     let run = FineTuning {
-        method: arguments
-            .method
-            .method(adapters, &shape)?
-            .with_base_model(model_name),
+        method: arguments.method.method(adapters, &shape)?,
         config: &config,
         out: &out,
         resume: arguments.out.resume,

@@ -55,9 +55,9 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
     let shape = loaded.model.config().clone();
-    if arguments.training.max_len.is_none() {
-        config.max_len = config.max_len.min(shape.n_positions);
-    }
+    arguments
+        .training
+        .fit_max_len(&mut config, shape.n_positions);
     // Records in a batch differ in length; padding is masked, so that any token will do.
     let pad = shape.pad_token_id.unwrap_or(shape.eos_token_id);
     generation.pad_token_id = Some(pad as u32);
@@ -91,8 +91,7 @@ fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let method = arguments
         .method
-        .causal_method(arguments.adapters(), &shape)?
-        .with_base_model(&model_name);
+        .causal_method(arguments.adapters(), &shape)?;
     let shown = &records[..SHOWN.min(records.len())];
     let writer = Writer {
         tokenizer: &tokenizer,

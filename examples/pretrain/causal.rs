@@ -9,8 +9,8 @@ use lora_models::tokenizer::train_gpt2_bpe;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::corpus::{Corpus, vector};
-use crate::{Arguments, Batch, LanguageModel};
+use super::corpus::{Corpus, vector};
+use super::{Arguments, Batch, LanguageModel};
 
 impl LanguageModel for CausalLm {
     fn train_tokenizer(

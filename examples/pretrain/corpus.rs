@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lora_models::Tokenizer;
 
-use crate::{HELD_OUT, LanguageModel};
+use super::{HELD_OUT, LanguageModel};
 
 /// The documents of text files, one a line.
 pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<String>, Box<dyn Error>> {

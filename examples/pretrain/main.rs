@@ -333,3 +333,31 @@ fn measure<M: LanguageModel>(
     }
     (loss / count as f64, right as f64 / count as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let check = |text: &str| {
+            let words = ["pretrain", "text.txt", "--out", "out"];
+            let words = words.into_iter().chain(text.split_whitespace());
+            Arguments::try_parse_from(words).unwrap().check()
+        };
+        assert_eq!(check(""), Ok(()));
+        for (options, expected) in [
+            ("--heads 0", "--heads is 0, expected at least 1"),
+            (
+                "--heads 7",
+                "--heads is 7, expected a divisor of --hidden, 160",
+            ),
+            ("--mask 0", "--mask is 0, expected more than 0"),
+            ("--mask 1.5", "--mask is 1.5, expected more than 0"),
+            ("--max-len 11", "--max-len is 11, expected at least 12"),
+        ] {
+            let error = check(options).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}

@@ -9,8 +9,8 @@ use lora_models::tokenizer::train_byte_level_bpe;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::corpus::{Corpus, vector};
-use crate::{Arguments, Batch, LanguageModel};
+use super::corpus::{Corpus, vector};
+use super::{Arguments, Batch, LanguageModel};
 
 /// Ids below this are special tokens: never masked, never drawn.
 const SPECIAL: u32 = 5;

@@ -127,13 +127,11 @@ pub fn fine_tune<M: Classifier>(
     )?;
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
-    if arguments.training.max_len.is_none() {
-        config.max_len = config.max_len.min(loaded.model.config().max_tokens());
-    }
+    let longest = loaded.model.config().max_tokens();
+    arguments.training.fit_max_len(&mut config, longest);
     let method = arguments
         .method
-        .method(program.adapters, loaded.model.config())?
-        .with_base_model(&model_name);
+        .method(program.adapters, loaded.model.config())?;
 
     let data_name = named(&arguments.data, "reviews");
     let files = DataFiles::find(&data_name)?;

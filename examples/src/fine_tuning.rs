@@ -162,17 +162,19 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         shown: &Shown<'_>,
         measure: Option<Measure<'_, T>>,
     ) -> Result<Option<Trained<T>>, Box<dyn Error>> {
+        let method = &self.method.clone().with_base_model(self.names.model);
         let settings = RunSettings {
             names: self.names,
-            method: &self.method,
+            method,
             training: self.config,
         };
         require_outside(&self.out.path, self.names.model)?;
+        require_no_data(method)?;
         // What another run is about to write is none of ours to write over.
         let lock = Arc::new(RunLock::take(&self.out.path)?);
         self.write_settings(settings)?;
         let interrupter = interrupt::on_signal();
-        let stages = self.method.stages();
+        let stages = method.stages();
         let mut model = model;
         let mut seconds = 0.0;
         for stage in &stages[..stages.len() - 1] {
@@ -199,7 +201,7 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
                 println!("{frozen}");
             }
         }
-        save(&self.out.path, &self.method, &trained.model, self.tokenizer)?;
+        save(&self.out.path, method, &trained.model, self.tokenizer)?;
         if let Some(measure) = measure {
             trained.evaluation = Some(measure(&trained.model)?);
         }
@@ -217,7 +219,7 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         println!(
             "written to {}: {}, {METRICS_NAME}, {PLOT}, {REPORT_NAME}",
             self.out.path.display(),
-            saved_as(&self.method)
+            saved_as(method)
         );
         Ok(Some(trained))
     }
@@ -241,11 +243,6 @@ impl<T: Task + PretrainedModel> FineTuning<'_, T> {
         evaluate_at_end: bool,
     ) -> Result<(Trained<T>, ParameterReport), Box<dyn Error>> {
         if let Some(lora) = method.adapters() {
-            if lora.init_lora_weights == InitLoraWeights::Eva {
-                let text = "`init_lora_weights` is eva, for which this program gathers no data: start from it in \
-                            one of your own (`LoraModule::initialize_eva`), or leave it out";
-                return Err(text.into());
-            }
             println!("{}", lora.plan(&model)?);
         }
         let mut model = method.prepare(model)?;
@@ -311,12 +308,23 @@ fn require_outside(out: &Path, model: &str) -> Result<(), Box<dyn Error>> {
     match model.starts_with(&out) {
         false => Ok(()),
         true => Err(format!(
-            "the model to start from, {}, lies in the folder to write to, {}, where the run would replace it: name \
-             another folder with --out",
+            "the model to start from, {}, lies in the folder to write to, {}, where the run would \
+             replace it: name another folder with --out",
             model.display(),
             out.display()
         )
         .into()),
+    }
+}
+
+/// Refuses adapters whose start depends on data, which the trainer does not gather.
+fn require_no_data(method: &Method) -> Result<(), Box<dyn Error>> {
+    let init = method.adapters().map(|config| config.init_lora_weights);
+    match init {
+        Some(InitLoraWeights::Eva) => Err("`init_lora_weights` is eva, for which this program gathers \
+             no data: start from it in one of your own (`LoraModule::initialize_eva`), or leave it out"
+            .into()),
+        _ => Ok(()),
     }
 }
 

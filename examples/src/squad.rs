@@ -120,9 +120,9 @@ pub fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     println!("model: {model_name}: {}", loaded.report);
     let tokenizer = Tokenizer::from_folder(&loaded.folder)?;
     let shape = loaded.model.config().clone();
-    if arguments.training.max_len.is_none() {
-        config.max_len = config.max_len.min(shape.max_tokens());
-    }
+    arguments
+        .training
+        .fit_max_len(&mut config, shape.max_tokens());
     let windows = Windows {
         max_len: config.max_len,
         doc_stride: arguments.doc_stride(config.max_len),
@@ -154,8 +154,7 @@ pub fn fine_tune(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let run = FineTuning {
         method: arguments
             .method
-            .question_answering_method(ADAPTERS, &shape)?
-            .with_base_model(&model_name),
+            .question_answering_method(ADAPTERS, &shape)?,
         config: &config,
         out: &out,
         resume: arguments.out.resume,

@@ -72,8 +72,8 @@ pub struct TrainingArguments {
     /// LoRA-FA: train the adapters' B alone
     #[arg(long, conflicts_with = "loraplus_lr_ratio")]
     pub lora_fa: bool,
-    /// Settings from a JSON file, named as metrics.json has them under "training", all or some of them;
-    /// options go before
+    /// Settings from a JSON file, all or some of those that metrics.json has under "training"; options
+    /// go before
     #[arg(long, value_name = "FILE")]
     pub training_config: Option<PathBuf>,
     /// When to measure and save.
@@ -188,6 +188,14 @@ impl TrainingArguments {
         config.validate()?;
         Ok(config)
     }
+
+    /// Cuts the length of the sequences to the `longest` that a model takes, unless one was asked for here:
+    /// too long a one is an error when texts are encoded.
+    pub fn fit_max_len(&self, config: &mut TrainingConfig, longest: usize) {
+        if self.max_len.is_none() {
+            config.max_len = config.max_len.min(longest);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +251,20 @@ mod tests {
             (Some(16.0), Some(3))
         );
         assert!(given.load_best_at_end && config("--lora-fa").unwrap().lora_fa);
+    }
+
+    #[test]
+    fn a_length_is_cut_to_the_models_unless_it_was_asked_for() {
+        let fitted = |text: &str| {
+            let words = std::iter::once("program").chain(text.split_whitespace());
+            let training = Line::try_parse_from(words).unwrap().training;
+            let mut config = training
+                .config(TrainingConfig::new().with_max_len(90))
+                .unwrap();
+            training.fit_max_len(&mut config, 64);
+            config.max_len
+        };
+        assert_eq!((fitted(""), fitted("--max-len 80")), (64, 80));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::process::Command;
 use lora_core::LoraConfig;
 use lora_train::RunMetrics;
 
-/// Runs `sst2`, and gives what it says on standard error if it fails.
-fn sst2(out: &Path, options: &str) -> Result<(), String> {
+/// Runs `sst2`, and gives what it says on standard error.
+fn sst2(out: &Path, options: &str) -> Result<String, String> {
     let tests = std::env::current_exe().unwrap();
     let programs = tests.parent().unwrap().parent().unwrap().join("examples");
     let output = Command::new(programs.join("sst2"))
@@ -24,9 +24,10 @@ fn sst2(out: &Path, options: &str) -> Result<(), String> {
         .args(options.split_whitespace())
         .output()
         .expect("the examples are built, as `cargo test` without `--test` does");
+    let said = String::from_utf8(output.stderr).unwrap();
     match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8(output.stderr).unwrap()),
+        true => Ok(said),
+        false => Err(said),
     }
 }
 
@@ -76,12 +77,39 @@ fn the_head_alone_has_no_settings_of_adapters() {
     sst2(folder.path(), first).unwrap();
     let metrics = RunMetrics::read(folder.path()).unwrap();
     assert_eq!(metrics.training.loraplus_lr_ratio, Some(4.0));
-    let last: f64 = metrics
-        .evaluations
-        .iter()
-        .map(|record| record.seconds)
-        .sum();
-    assert!(metrics.seconds > last);
+}
+
+#[test]
+fn time_is_that_of_all_stages_before_a_run_was_resumed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    sst2(folder.path(), "--method head-then-lora").unwrap();
+    for stage in ["head/checkpoint-2", "checkpoint-2"] {
+        let path = folder.path().join(stage).join("trainer_state.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut state: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let seconds: f64 = state["seconds"].as_str().unwrap().parse().unwrap();
+        assert!(seconds > 0.0);
+        state["seconds"] = "1000".into();
+        std::fs::write(&path, state.to_string()).unwrap();
+    }
+    sst2(folder.path(), "--method head-then-lora --resume").unwrap();
+    let metrics = RunMetrics::read(folder.path()).unwrap();
+    assert!(metrics.seconds > 2000.0, "{}", metrics.seconds);
+}
+
+#[test]
+fn what_the_libraries_warn_of_is_shown_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = sst2(
+        folder.path(),
+        "--rank 200 --targets layer.0.attention.self.query",
+    )
+    .unwrap();
+    assert_eq!(
+        said.matches("warning: rank 200 is above").count(),
+        1,
+        "{said}"
+    );
 }
 
 #[test]
@@ -90,7 +118,11 @@ fn a_start_that_needs_data_is_refused() {
     let config = folder.path().join("config.json");
     let text = r#"{"peft_type": "LORA", "r": 4, "init_lora_weights": "eva"}"#;
     std::fs::write(&config, text).unwrap();
-    let options = format!("--config {}", config.display());
+    let options = format!("--method head-then-lora --config {}", config.display());
     let error = sst2(&folder.path().join("out"), &options).unwrap_err();
     assert!(error.contains("initialize_eva"), "{error}");
+    assert!(
+        !folder.path().join("out/head").exists(),
+        "before the first stage"
+    );
 }

@@ -43,8 +43,8 @@ impl Method {
         Self::HeadThenLora(lora_for(config, model, TaskType::SequenceClassification))
     }
 
-    /// The same with a base model, `owner/name`, `owner/name@revision` or a folder, for whoever reads the adapters'
-    /// configuration, unless that names one.
+    /// The same with a base model, `owner/name`, `owner/name@revision` or a folder, for whoever reads the
+    /// adapters' configuration, unless that names one.
     pub fn with_base_model(mut self, name: &str) -> Self {
         if let Self::Lora(config) | Self::HeadThenLora(config) = &mut self
             && config.base_model_name_or_path.is_none()

@@ -49,20 +49,21 @@ impl RunSettings<'_> {
         )?)
     }
 
-    /// Checks that the run whose [`CONFIG_NAME`] is in `folder` trains the same, so that this one may go on
-    /// from its checkpoints: a model of that name, wherever it lies, by the same method with the same settings.
-    /// What [`TrainingConfig`] says is checked with the checkpoint.
+    /// Checks that the run whose [`CONFIG_NAME`] is in `folder` trains the same, so that this one may go
+    /// on from its checkpoints: a model of that name, wherever it lies, by the same method with the same
+    /// settings. What [`TrainingConfig`] says is checked with the checkpoint.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Resume`] with what differs; [`TrainError::Io`] and [`TrainError::Metrics`] if the file
-    /// cannot be read.
+    /// [`TrainError::Resume`] with what differs; [`TrainError::Io`] and [`TrainError::ConfigFile`] if the
+    /// file cannot be read.
     pub fn check_resumed(&self, folder: &Path) -> Result<(), TrainError> {
         let path = folder.join(CONFIG_NAME);
         let text = std::fs::read_to_string(&path).map_err(|e| TrainError::io("read", &path, e))?;
         let parse = |text: &str| {
-            serde_json::from_str::<Value>(text).map_err(|e| TrainError::Metrics {
+            serde_json::from_str::<Value>(text).map_err(|e| TrainError::ConfigFile {
                 path: path.clone(),
+                field: "(file)".to_string(),
                 message: e.to_string(),
             })
         };
@@ -80,15 +81,12 @@ impl RunSettings<'_> {
             let path = settings["model"].as_str().map(Path::new);
             path.and_then(Path::file_name).map(ToOwned::to_owned)
         };
-        let same_model = name(&mine) == name(&theirs);
-        let fields = ["method", "lora", "factorization"];
-        let mut differing = fields
-            .into_iter()
-            .filter(|field| mine[*field] != theirs[*field]);
-        match (!same_model)
-            .then_some("model")
-            .or_else(|| differing.next())
-        {
+        let differs = |field: &str| match field {
+            "model" => name(&mine) != name(&theirs),
+            _ => mine[field] != theirs[field],
+        };
+        let fields = ["model", "method", "lora", "factorization"];
+        match fields.into_iter().find(|field| differs(field)) {
             None => Ok(()),
             Some(field) => Err(TrainError::Resume {
                 path,

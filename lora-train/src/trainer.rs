@@ -310,7 +310,7 @@ impl<T: Task> Trainer<T> {
             optimizer,
             scheduler,
             state,
-            start,
+            since: start,
             folder: folder.clone(),
             lines,
             best: None,
@@ -353,13 +353,14 @@ impl<T: Task> Trainer<T> {
             _ => Some(model.evaluate(dev_data, config.batch_size)?),
         };
         drop(lock);
+        run.count_time();
         Ok(Trained {
             model,
             history: std::mem::take(&mut run.state.history),
             evaluation,
             best_step: run.state.best.map(|best| best.step),
             sent_per_step: run.sent_per_step,
-            seconds: run.seconds(),
+            seconds: run.state.seconds,
             stopped: run.stopped.take(),
         })
     }

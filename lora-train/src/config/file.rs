@@ -12,8 +12,8 @@ impl TrainingConfig {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Io`] if the file cannot be read, [`TrainError::ConfigFile`] if it is no JSON object
-    /// or names a setting that there is not, or one with a value that it cannot have.
+    /// [`TrainError::Io`] if the file cannot be read, [`TrainError::ConfigFile`] if it is no JSON object or
+    /// names a setting that there is not, or one with a value that it cannot have.
     pub fn with_file(self, path: &Path) -> Result<Self, TrainError> {
         let wrong = |field: &str, message: String| TrainError::ConfigFile {
             path: path.to_path_buf(),

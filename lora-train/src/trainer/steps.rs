@@ -45,8 +45,8 @@ pub(super) struct Run {
     pub(super) optimizer: ModuleOptimizer,
     pub(super) scheduler: ModuleLrScheduler,
     pub(super) state: TrainerState,
-    /// Since when this process has been training.
-    pub(super) start: Instant,
+    /// Since when the time is not in the state.
+    pub(super) since: Instant,
     pub(super) folder: Option<Folder>,
     pub(super) lines: Lines,
     /// The values that measured best, if there is no folder for them.
@@ -58,9 +58,11 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// The time the run has taken, before it was resumed too.
-    pub(super) fn seconds(&self) -> f64 {
-        self.state.seconds + self.start.elapsed().as_secs_f64()
+    /// Adds the time since it was last done to that of the run.
+    pub(super) fn count_time(&mut self) {
+        let now = Instant::now();
+        self.state.seconds += (now - self.since).as_secs_f64();
+        self.since = now;
     }
 }
 

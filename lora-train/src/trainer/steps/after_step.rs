@@ -1,7 +1,7 @@
 //! What is due after a step: the log, a measurement, a checkpoint, the end.
 
 use super::session::{Seen, Session};
-use crate::checkpoint::{TrainerState, trained};
+use crate::checkpoint::trained;
 use crate::trainer::Stopped;
 use crate::trainer::log::TrainingLine;
 use crate::{Task, TrainError};
@@ -99,6 +99,7 @@ impl<T: Task> Session<'_, T> {
 
     /// Writes a checkpoint; without a folder, keeps the best values if they will be wanted.
     fn save(&mut self, is_best: bool) -> Result<(), TrainError> {
+        self.run.count_time();
         let config = &self.steps.config;
         let Some(folder) = &self.run.folder else {
             if is_best && config.load_best_at_end {
@@ -106,12 +107,8 @@ impl<T: Task> Session<'_, T> {
             }
             return Ok(());
         };
-        let state = TrainerState {
-            seconds: self.run.seconds(),
-            ..self.run.state.clone()
-        };
-        let checkpoints = &folder.checkpoints;
-        checkpoints.save(&self.model, &self.run.optimizer, &state)?;
+        let (optimizer, state) = (&self.run.optimizer, &self.run.state);
+        folder.checkpoints.save(&self.model, optimizer, state)?;
         let best = state.best.map(|best| best.step);
         folder.checkpoints.prune(config.save_total_limit, best)
     }
